@@ -1,0 +1,167 @@
+"""What all scripts measure: gradient flow, singular spectra and the leading exponent of a cell."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import rnndyn as rd
+from analyses import inputs
+from rnndyn import experiment
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sizes(experiment.Config):
+    """How long, how large and how often: the same settings for every script."""
+
+    input: str = experiment.setting("text", "what drives the networks", choices=inputs.NAMES)
+    hidden_size: int = experiment.setting(32, "n, units", smoke=8, accelerator=128, minimum=1)
+    steps: int = experiment.setting(200, "T, steps of a run", smoke=40, accelerator=1000, minimum=8)
+    washout: int = experiment.setting(50, "steps before the run", smoke=8, accelerator=200)
+    seeds: int = experiment.setting(4, "networks", smoke=2, accelerator=8, minimum=1)
+    sequences: int = experiment.setting(4, "sequences a network", smoke=2, accelerator=8, minimum=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One cell in one setting; `gate_bias` opens the gate that keeps (forget, or update)."""
+
+    cell: rd.cells.Cell
+    config: Sizes
+    gain: float
+    gate_bias: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """One cell at several gains, for its leading exponent only."""
+
+    cell: rd.cells.Cell
+    config: Sizes
+    gains: tuple[float, ...]
+    gate_bias: float = 0.0
+
+
+def measure(case: Case) -> dict[str, np.ndarray]:
+    """Run a cell over all seeds and sequences and linearize it along each run.
+
+    Returns
+    -------
+    dict
+        "lags" (L,), "log_norm" (seeds, sequences, L), "spectrum_lags" (S,), "log_values" (seeds,
+        sequences, S, n): dh_T/dh_t, the hidden block; "exponent" (seeds, sequences): the leading
+        one of the whole state; all in natural logarithms. "status" (seeds, sequences, 3): the
+        worst of flow, spectra and exponent.
+    """
+    config = case.config
+    lags, few_lags = flow_lags(config.steps), spectrum_lags(config.steps)
+    lin = _linearizations(case.cell, config, case.gain, case.gate_bias)
+    found = _analyse(lin, lags, few_lags)
+    return {
+        "lags": np.array(lags),
+        "spectrum_lags": np.array(few_lags),
+        **{name: np.asarray(value) for name, value in found.items()},
+    }
+
+
+def measure_exponents(sweep: Sweep) -> dict[str, np.ndarray]:
+    """The leading exponent at each gain: "gains" (G,), "exponent" (G, seeds, sequences)."""
+    found = [
+        _leading(_linearizations(sweep.cell, sweep.config, gain, sweep.gate_bias))
+        for gain in sweep.gains
+    ]
+    return {"gains": np.array(sweep.gains), "exponent": np.stack(found)}
+
+
+def draws(config: Sizes) -> tuple[jax.Array, jax.Array]:
+    """Keys of the networks, and what drives them."""
+    keys = jax.random.split(jax.random.key(config.seed), config.seeds)
+    stretch = config.washout + config.steps
+    driven = inputs.sequences(config.input, config.sequences, stretch, config.seed)
+    return keys, jnp.asarray(driven, float)
+
+
+def flow_lags(steps: int) -> tuple[int, ...]:
+    """1, 2, 4 and the multiples of 8, at which the chains of every dilation meet; at most 65."""
+    stride = 8 * -(-steps // 512)
+    return (1, 2, 4, *range(stride, steps + 1, stride))
+
+
+def spectrum_lags(steps: int) -> tuple[int, ...]:
+    """1, then three multiples of 8 up to T, evenly spaced in the logarithm."""
+    last = steps // 8 * 8
+    middle = 8 * round((last / 8) ** 0.5)
+    return tuple(sorted({1, 8, middle, last}))
+
+
+def _linearizations(cell, config: Sizes, gain: float, gate_bias: float) -> rd.Linearization:
+    """The Jacobians along all runs, leading axes (seeds, sequences).
+
+    They are formed apart from what is measured on them, which then compiles once for all cells
+    of one size rather than once a cell.
+    """
+    numbers = (jnp.asarray(value, float) for value in (gain, gate_bias))
+    return _linearize(cell, *draws(config), *numbers, config.washout)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 5))
+def _linearize(cell, keys, driven, gain, gate_bias, washout):
+    def one(key, x):
+        params = _open_gate(cell, cell.init(key, gain=gain), gate_bias)
+        return rd.linearize(cell, params, washed_run(cell, params, x, washout), dense=True)
+
+    return _over_all(one)(keys, driven)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _analyse(lin, lags, few_lags):
+    def one(lin):
+        flow = rd.gradient_flow(lin, lags=lags, block="hidden")
+        spectra = rd.singular_spectra(lin, lags=few_lags, block="hidden")
+        leading = rd.lyapunov_spectrum(lin, k=1)
+        return {
+            "log_norm": flow.log_norm,
+            "log_values": spectra.log_values,
+            "exponent": leading.exponents[0],
+            "status": jnp.stack([jnp.min(part.status) for part in (flow, spectra, leading)]),
+        }
+
+    return jax.vmap(jax.vmap(one))(lin)
+
+
+@jax.jit
+def _leading(lin):
+    return jax.vmap(jax.vmap(lambda one: rd.lyapunov_spectrum(one, k=1).exponents[0]))(lin)
+
+
+def _over_all(measured):
+    """A function of key and sequence, over all pairs of them."""
+    return jax.vmap(jax.vmap(measured, in_axes=(None, 0)), in_axes=(0, None))
+
+
+def washed_run(cell: rd.cells.Cell, params: Any, x: jax.Array, washout: int) -> rd.Trajectory:
+    """The run that follows the washout."""
+    warm = rd.simulate(cell, params, x[:washout])
+    start = jax.tree.map(lambda leaf: leaf[-1], warm.states)
+    return rd.simulate(cell, params, x[washout:], start)
+
+
+def _open_gate(cell: rd.cells.Cell, params: Any, bias: jax.Array) -> Any:
+    """Forget gate of the LSTM, update gate of the GRU: in both the second block of b."""
+    if not isinstance(cell, rd.cells.LSTM | rd.cells.GRU):
+        return params
+    n = cell.hidden_size
+    return dataclasses.replace(params, b=params.b.at[n : 2 * n].add(bias))
+
+
+def exponent(part: dict[str, np.ndarray]) -> float:
+    """The median over seeds and sequences of the leading exponent."""
+    return float(np.median(part["exponent"]))
+
+
+def log10_norm(part: dict[str, np.ndarray], at: int = -1) -> float:
+    """The median of log10 ||dh_T/dh_t|| at one of the lags that were measured."""
+    return float(np.median(part["log_norm"][..., at]) / np.log(10.0))

@@ -1,0 +1,16 @@
+"""Layer 3: how fixed points change with parameters, and how far the nearest bifurcation is."""
+
+from rnndyn.branches.continuation import Branch, continuation, describe_stop
+from rnndyn.branches.events import Event
+from rnndyn.branches.margins import Kind
+from rnndyn.branches.proximity import Proximity, bifurcation_proximity
+
+__all__ = [
+    "Branch",
+    "Event",
+    "Kind",
+    "Proximity",
+    "bifurcation_proximity",
+    "continuation",
+    "describe_stop",
+]

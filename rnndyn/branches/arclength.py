@@ -1,0 +1,326 @@
+"""The jitted sweep: one branch of fixed points followed by pseudo-arclength, both ways.
+
+Everything here works in u = (z, s), with p = low + (high - low) s, so a step means the same
+thing whatever the units of the parameter. The tangent t spans the kernel of the derivative of
+G(u) = F(z, p) - z; a step predicts u + ds t and corrects in the hyperplane normal to t (Keller,
+Numerical solution of bifurcation and nonlinear eigenvalue problems, 1977).
+"""
+
+import enum
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rnndyn.core.pytree import pytree
+
+NEWTON_STEPS = 8
+COS_TURN = 0.97  # the tangent may turn by at most 14 degrees in a step
+START_REACH = 0.1  # how far Newton may move a start, relative to 1 + its size
+
+
+class Stop(enum.IntEnum):
+    """Why a branch ends."""
+
+    RUNNING = -1
+    LEFT_SPAN = 0
+    CLOSED = 1
+    MAX_POINTS = 2
+    STEP_UNDERFLOW = 3
+    NONFINITE = 4
+    NO_START = 5
+    SINGULAR_START = 6
+    PARAMETER_IGNORED = 7
+
+
+NORMAL, TO_LOW, TO_HIGH, CLOSING = range(4)
+
+
+@pytree
+class Node:
+    """A point of a branch and what detection needs there.
+
+    Attributes
+    ----------
+    u : jax.Array, shape (d + 1,)
+    tangent : jax.Array, shape (d + 1,), of length 1
+    eigenvalues : jax.Array, shape (d,), of J = dF/dz
+    orientation : jax.Array
+        Sign of det [G_u; t]: it changes at a branch point and not at a fold.
+    residual : jax.Array
+        Max norm of F(z) - z.
+    """
+
+    u: jax.Array
+    tangent: jax.Array
+    eigenvalues: jax.Array
+    orientation: jax.Array
+    residual: jax.Array
+
+
+@pytree
+class Sizes:
+    """Step length to begin with, its bounds (in u), and the tolerance on the residual."""
+
+    ds: jax.Array
+    ds_min: jax.Array
+    ds_max: jax.Array
+    tol: jax.Array
+
+
+@pytree
+class Family:
+    """G(u) = F(z, low + width s) - z of a function that makes a Map from a parameter."""
+
+    make: Any
+    low: jax.Array
+    width: jax.Array
+
+    def __call__(self, u: jax.Array) -> jax.Array:
+        return self.make(self.low + self.width * u[-1])(u[:-1]) - u[:-1]
+
+    def derivative(self, u: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """G (d,) and G_u (d, d + 1)."""
+        value, push = jax.linearize(self, u)
+        return value, jax.vmap(push, in_axes=1, out_axes=1)(jnp.eye(u.size, dtype=u.dtype))
+
+
+@pytree
+class _State:
+    at: Node
+    first: Node
+    beyond: jax.Array
+    ds: jax.Array
+    mode: jax.Array
+    stay_open: jax.Array
+    met_nonfinite: jax.Array
+    count: jax.Array
+    stop: jax.Array
+    nodes: Node
+
+
+def correct(
+    family: Callable, guess: jax.Array, border: jax.Array, tol: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Newton on G(u) = 0 in the hyperplane through `guess` normal to `border`.
+
+    Returns u, G_u there, the residual and the number of steps; the residual is NaN or large where
+    it failed. It ends when the residual is at most tol max(1, |z|).
+    """
+
+    def unsettled(carry):
+        u, value, _, steps = carry
+        # A NaN residual compares false with everything and so ends the loop.
+        return (steps < NEWTON_STEPS) & (size(value) > allowed(u, tol))
+
+    def improve(carry):
+        u, value, slope, steps = carry
+        off = jnp.dot(border, u - guess)
+        matrix = jnp.concatenate([slope, border[None]])
+        u = u - jnp.linalg.solve(matrix, jnp.append(value, off))
+        return u, *family.derivative(u), steps + 1
+
+    u, value, slope, steps = jax.lax.while_loop(
+        unsettled, improve, (guess, *family.derivative(guess), jnp.asarray(0))
+    )
+    return u, slope, size(value), steps
+
+
+def size(vector: jax.Array) -> jax.Array:
+    return jnp.max(jnp.abs(vector))
+
+
+def allowed(u: jax.Array, tol: jax.Array) -> jax.Array:
+    return tol * jnp.maximum(1, size(u[:-1]))
+
+
+def node(u: jax.Array, slope: jax.Array, residual: jax.Array, tangent: jax.Array) -> Node:
+    """The node at u whose tangent goes on in the direction of the one given."""
+    bordered = jnp.concatenate([slope, tangent[None]])
+    along = jnp.linalg.solve(bordered, jnp.zeros_like(u).at[-1].set(1))
+    along = along / jnp.linalg.norm(along)
+    return node_with(u, slope, residual, along)
+
+
+def node_with(u: jax.Array, slope: jax.Array, residual: jax.Array, tangent: jax.Array) -> Node:
+    sign = jnp.linalg.slogdet(jnp.concatenate([slope, tangent[None]]))[0]
+    jacobian = slope[:, :-1] + jnp.eye(slope.shape[0], dtype=u.dtype)
+    return Node(u, tangent, jnp.linalg.eigvals(jacobian), sign, residual)
+
+
+@jax.jit(static_argnames=("max_points", "natural"))
+def sweep(
+    family: Family, u0: jax.Array, sizes: Sizes, *, max_points: int, natural: bool
+) -> tuple[Node, jax.Array, jax.Array]:
+    """Follow the branch through u0 forwards (s increasing at u0), then backwards.
+
+    Returns
+    -------
+    nodes : Node, leading axes (2, max_points)
+    count : jax.Array, shape (2,)
+        How many of the nodes are points; the first is the corrected start in both rows.
+    stop : jax.Array, shape (2,)
+        Codes of `Stop`.
+    """
+    first, stop = _start(family, u0, sizes)
+
+    def direction(sign):
+        start = Node(
+            first.u,
+            sign * first.tangent,
+            first.eigenvalues,
+            sign * first.orientation,
+            first.residual,
+        )
+        return _follow(family, start, stop, sizes, max_points, natural)
+
+    return jax.lax.map(direction, jnp.asarray([1, -1], u0.dtype))
+
+
+def _start(family: Family, u0: jax.Array, sizes: Sizes) -> tuple[Node, jax.Array]:
+    """The start, corrected at its own parameter, and a reason not to go on from it."""
+    upright = jnp.zeros_like(u0).at[-1].set(1)
+    u, slope, residual, _ = correct(family, u0, upright, sizes.tol)
+    reached = (residual <= allowed(u, sizes.tol)) & (
+        size(u - u0) <= START_REACH * (1 + size(u0[:-1]))
+    )
+    finite = jnp.all(jnp.isfinite(family(u0))) & jnp.all(jnp.isfinite(u0))
+    u = jnp.where(reached, u, u0)
+    safe = jnp.where(jnp.isfinite(slope) & reached, slope, 0)
+    _, singular, rows = jnp.linalg.svd(safe, full_matrices=True)
+    tangent = jnp.where(rows[-1, -1] < 0, -rows[-1], rows[-1])
+    small = jnp.sqrt(jnp.finfo(u0.dtype).eps) * jnp.maximum(1, singular[0])
+    # A map that ignores p has no derivative in it off the branch and elsewhere in the span either.
+    ignored = jnp.asarray(True)
+    for offset, s in ((0.0, u[-1]), (0.37, 0.12), (-0.61, 0.77)):
+        shift = offset * jnp.cos(1 + jnp.arange(u.size, dtype=u.dtype))
+        point = (u + shift).at[-1].set(s)
+        ignored &= jnp.all(jax.jvp(family, (point,), (upright,))[1] == 0)
+    stop = jnp.select(
+        [~finite, ~reached, ignored, singular[-1] <= small],
+        [Stop.NONFINITE, Stop.NO_START, Stop.PARAMETER_IGNORED, Stop.SINGULAR_START],
+        Stop.RUNNING,
+    )
+    residual = jnp.where(reached, residual, size(family(u0)))
+    return node_with(u, safe, residual, tangent), stop
+
+
+def _follow(family, first, stop, sizes, max_points, natural):
+    nodes = jax.tree.map(lambda a: jnp.zeros((max_points, *a.shape), a.dtype).at[0].set(a), first)
+    outward = jnp.where(first.tangent[-1] > 0, first.u[-1] >= 1, first.u[-1] <= 0)
+    outward &= first.tangent[-1] != 0
+    stop = jnp.where((stop == Stop.RUNNING) & outward, Stop.LEFT_SPAN, stop)
+    state = _State(
+        at=first,
+        first=first,
+        beyond=first.u,
+        ds=sizes.ds,
+        mode=jnp.asarray(NORMAL),
+        stay_open=jnp.asarray(False),
+        met_nonfinite=jnp.asarray(False),
+        count=jnp.asarray(1),
+        stop=stop,
+        nodes=nodes,
+    )
+    state = jax.lax.while_loop(
+        lambda state: state.stop == Stop.RUNNING,
+        lambda state: _attempt(family, state, sizes, natural),
+        state,
+    )
+    return state.nodes, state.count, state.stop
+
+
+def _target(state: _State, natural: bool) -> tuple[jax.Array, jax.Array]:
+    """The predicted point and the normal of the hyperplane to correct in."""
+    at, first = state.at, state.first
+    upright = jnp.zeros_like(at.u).at[-1].set(1)
+    border = jnp.where(natural, upright, at.tangent)
+    scale = jnp.where(natural, jnp.abs(at.tangent[-1]), 1)
+    ahead = at.u + state.ds * at.tangent / scale
+    # A point beyond the span, or beyond the start of a closed branch, is replaced by the one on
+    # the edge itself.
+    closing = state.mode == CLOSING
+    edge = jnp.where(closing, first.tangent, upright)
+    level = jnp.where(
+        closing, jnp.dot(edge, first.u), jnp.where(state.mode == TO_HIGH, 1, 0).astype(at.u.dtype)
+    )
+    before, after = jnp.dot(edge, at.u), jnp.dot(edge, state.beyond)
+    gap = jnp.where(after == before, 1, after - before)
+    landing = at.u + (level - before) / gap * (state.beyond - at.u)
+    normal = state.mode == NORMAL
+    return jnp.where(normal, ahead, landing), jnp.where(normal, border, edge)
+
+
+def _attempt(family: Family, state: _State, sizes: Sizes, natural: bool) -> _State:
+    at, first = state.at, state.first
+    guess, border = _target(state, natural)
+    u, slope, residual, steps = correct(family, guess, border, sizes.tol)
+    finite = jnp.all(jnp.isfinite(slope)) & jnp.all(jnp.isfinite(u)) & jnp.isfinite(residual)
+    # A failed attempt is never used, but LAPACK must not be given NaN.
+    new = node(jnp.where(finite, u, at.u), jnp.where(finite, slope, 0), residual, at.tangent)
+    ahead = jnp.maximum(state.ds, jnp.linalg.norm(guess - at.u))
+    good = finite & (residual <= allowed(u, sizes.tol))
+    good &= jnp.dot(new.tangent, at.tangent) >= COS_TURN
+    good &= jnp.linalg.norm(u - guess) <= 0.5 * ahead
+
+    normal = state.mode == NORMAL
+    beyond_mode = _beyond(state, u)
+    reach = jnp.sqrt(jnp.finfo(u.dtype).eps) * (1 + size(first.u))
+    home = jnp.linalg.norm(u - first.u) <= reach
+    false_close = (state.mode == CLOSING) & ~(good & home)
+    accept = good & jnp.where(normal, beyond_mode == NORMAL, ~false_close)
+    return _moved(state, new, sizes, (good, accept, false_close, beyond_mode, steps, finite))
+
+
+def _beyond(state: _State, u: jax.Array) -> jax.Array:
+    """The mode that lands on the edge which a step to u has passed; NORMAL if none."""
+    at, first = state.at, state.first
+    left = jnp.select([u[-1] <= 0, u[-1] >= 1], [TO_LOW, TO_HIGH], NORMAL)
+    before, after = (jnp.dot(first.tangent, point - first.u) for point in (at.u, u))
+    near = jnp.maximum(jnp.linalg.norm(at.u - first.u), jnp.linalg.norm(u - first.u))
+    returned = (before < 0) & (after >= 0) & (near <= 2 * state.ds) & ~state.stay_open
+    return jnp.where((left == NORMAL) & returned, CLOSING, left)
+
+
+def _moved(state: _State, new: Node, sizes: Sizes, verdict: tuple[jax.Array, ...]) -> _State:
+    """The state after an attempt: points, step length, mode, and a reason to stop."""
+    good, accept, false_close, beyond_mode, steps, finite = verdict
+    normal = state.mode == NORMAL
+    room = state.nodes.residual.size
+    count = jnp.where(accept, state.count + 1, state.count)
+    index = jnp.where(accept, state.count, room)
+    factor = jnp.select([~good, steps <= 2, steps >= 5], [0.5, 1.5, 0.7], 1.0)
+    factor = jnp.where(false_close | (good & ~accept), 1, factor).astype(state.ds.dtype)
+    ds = jnp.minimum(state.ds * factor, sizes.ds_max)
+    met_nonfinite = jnp.where(good, False, state.met_nonfinite | ~finite)
+    ended = jnp.where(state.mode == CLOSING, Stop.CLOSED, Stop.LEFT_SPAN)
+    stop = jnp.select(
+        [accept & ~normal, ds < sizes.ds_min, count >= room],
+        [ended, jnp.where(met_nonfinite, Stop.NONFINITE, Stop.STEP_UNDERFLOW), Stop.MAX_POINTS],
+        Stop.RUNNING,
+    )
+    return _State(
+        at=jax.tree.map(lambda a, b: jnp.where(accept, b, a), state.at, new),
+        first=state.first,
+        beyond=jnp.where(normal & good, new.u, state.beyond),
+        ds=ds,
+        mode=jnp.where(normal & good, beyond_mode, NORMAL),
+        stay_open=jnp.where(accept, False, state.stay_open | false_close),
+        met_nonfinite=met_nonfinite,
+        count=count,
+        stop=stop,
+        nodes=jax.tree.map(lambda a, b: a.at[index].set(b, mode="drop"), state.nodes, new),
+    )
+
+
+@jax.jit
+def between(family: Family, a: Node, b: Node, tol: jax.Array) -> tuple[Node, jax.Array]:
+    """The node halfway along the branch between two others, and whether it was found."""
+    chord = b.u - a.u
+    guess = 0.5 * (a.u + b.u)
+    u, slope, residual, _ = correct(family, guess, chord / jnp.linalg.norm(chord), tol)
+    good = jnp.all(jnp.isfinite(slope)) & (residual <= allowed(u, tol))
+    good &= jnp.linalg.norm(u - guess) <= 0.5 * jnp.linalg.norm(chord)
+    middle = node(jnp.where(good, u, guess), jnp.where(good, slope, 0), residual, a.tangent)
+    return middle, good

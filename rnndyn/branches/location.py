@@ -1,0 +1,157 @@
+"""Extended systems whose roots are bifurcations, solved to the precision at hand.
+
+Each has as many equations as unknowns and a regular root at the generic bifurcation, where
+F(z) = z alone is singular: Moore & Spence 1980 for the fold and its kin with other multipliers;
+Moore, The numerical treatment of non-trivial bifurcation points, 1980, for the branch point.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from rnndyn.branches import normal_forms
+from rnndyn.branches.arclength import Family, size
+from rnndyn.core.pytree import pytree
+
+ITERATIONS = 25
+KINDS = ("fold", "branch_point", "flip", "neimark_sacker")
+
+
+@pytree
+class Located:
+    """A bifurcation found from a guess.
+
+    Attributes
+    ----------
+    u : jax.Array, shape (d + 1,)
+    residual : jax.Array
+        Max norm of the extended system at u, the unfolding of a branch point included.
+    eigenvalues : jax.Array, shape (d,)
+    coefficient, cubic : jax.Array, complex
+        Normal-form coefficients; `cubic` is that of a multiplier +1 and NaN otherwise.
+    angle : jax.Array
+        Argument of the critical multiplier.
+    """
+
+    u: jax.Array
+    residual: jax.Array
+    eigenvalues: jax.Array
+    coefficient: jax.Array
+    cubic: jax.Array
+    angle: jax.Array
+
+
+@jax.jit(static_argnames="kind")
+def locate(family: Family, kind: str, u: jax.Array, angle: jax.Array) -> Located:
+    """The bifurcation of one kind near u; `angle` is the guessed argument of its multiplier."""
+    system, guess = {
+        "fold": lambda: _real(family, u, 1),
+        "flip": lambda: _real(family, u, -1),
+        "branch_point": lambda: _branch_point(family, u),
+        "neimark_sacker": lambda: _complex(family, u, angle),
+    }[kind]()
+    root = _newton(system, guess)
+    u, residual = root[: u.size], size(system(root))
+    if kind == "branch_point":
+        residual = jnp.maximum(residual, jnp.abs(root[u.size]))
+    known = {"fold": 0.0, "branch_point": 0.0, "flip": jnp.pi}
+    angle = jnp.asarray(known.get(kind, root[u.size]), u.dtype)
+
+    def rule(z):
+        return family(jnp.append(z, u[-1])) + z
+
+    coefficient, cubic = _coefficients(rule, kind, u[:-1], angle)
+    jacobian = jax.jacfwd(rule)(u[:-1])
+    usable = jnp.all(jnp.isfinite(jacobian))
+    eigenvalues = jnp.linalg.eigvals(jnp.where(usable, jacobian, 0))
+    residual = jnp.where(usable, residual, jnp.nan)
+    return Located(u, residual, eigenvalues, coefficient, cubic, angle)
+
+
+def _coefficients(rule: Callable, kind: str, z: jax.Array, angle: jax.Array):
+    none = jnp.full((), jnp.nan, z.dtype)
+    if kind == "neimark_sacker":
+        return normal_forms.neimark_sacker(rule, z, angle), jax.lax.complex(none, none)
+    first, cubic = (
+        (normal_forms.flip(rule, z), none) if kind == "flip" else (normal_forms.fold(rule, z))
+    )
+    zero = jnp.zeros((), z.dtype)
+    return jax.lax.complex(first, zero), jax.lax.complex(cubic, zero)
+
+
+def _newton(system: Callable, guess: jax.Array) -> jax.Array:
+    """Newton with least-norm steps, so a kernel of more than one dimension does no harm.
+
+    It ends when a step is below 8 eps of the unknowns or after `ITERATIONS`.
+    """
+    eps = jnp.finfo(guess.dtype).eps
+
+    def unsettled(carry):
+        x, step, count = carry
+        return (count < ITERATIONS) & (step > 8 * eps * jnp.maximum(1, size(x)))
+
+    def improve(carry):
+        x, _, count = carry
+        matrix, value = jax.jacfwd(system)(x), system(x)
+        usable = jnp.all(jnp.isfinite(matrix)) & jnp.all(jnp.isfinite(value))
+        step = jnp.linalg.lstsq(jnp.where(usable, matrix, 0), jnp.where(usable, value, 0))[0]
+        step = jnp.where(usable, step, jnp.nan)
+        return x - step, size(step), count + 1
+
+    start = (guess, jnp.asarray(jnp.inf, guess.dtype), jnp.asarray(0))
+    return jax.lax.while_loop(unsettled, improve, start)[0]
+
+
+def _jacobian(family: Family, u: jax.Array) -> jax.Array:
+    slope = family.derivative(u)[1]
+    slope = jnp.where(jnp.isfinite(slope), slope, 0)
+    return slope[:, :-1] + jnp.eye(slope.shape[0], dtype=u.dtype)
+
+
+def _real(family: Family, u: jax.Array, multiplier: int):
+    """G = 0, J q = multiplier q, |q| = 1; unknowns (u, q)."""
+    n = u.size
+
+    def system(x):
+        u, q = x[:n], x[n:]
+        value, push = jax.jvp(family, (u,), (jnp.append(q, 0),))
+        return jnp.concatenate([value, push + (1 - multiplier) * q, (q @ q - 1)[None]])
+
+    critical = jnp.asarray(multiplier, u.dtype)
+    q, _ = normal_forms.critical_vectors(_jacobian(family, u), critical)
+    return system, jnp.concatenate([u, q])
+
+
+def _branch_point(family: Family, u: jax.Array):
+    """G + beta psi = 0, psi^T G_u = 0, |psi| = 1; unknowns (u, beta, psi), beta = 0 at the root."""
+    n = u.size
+
+    def system(x):
+        u, beta, psi = x[:n], x[n], x[n + 1 :]
+        value, pull = jax.vjp(family, u)
+        return jnp.concatenate([value + beta * psi, pull(psi)[0], (psi @ psi - 1)[None]])
+
+    slope = family.derivative(u)[1]
+    psi = jnp.linalg.svd(jnp.where(jnp.isfinite(slope), slope, 0))[0][:, -1]
+    return system, jnp.concatenate([u, jnp.zeros(1, u.dtype), psi])
+
+
+def _complex(family: Family, u: jax.Array, angle: jax.Array):
+    """G = 0, J q = e^{i angle} q, <c, q> = 1; unknowns (u, angle, Re q, Im q)."""
+    n = u.size
+    multiplier = jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
+    jacobian = _jacobian(family, u)
+    matrix = jax.lax.complex(jacobian, jnp.zeros_like(jacobian))
+    c, _ = normal_forms.critical_vectors(matrix, multiplier)
+
+    def system(x):
+        u, angle, q = x[:n], x[n], x[n + 1 :].reshape(2, -1)
+        value, push = jax.linearize(family, u)
+        pushed = jax.vmap(lambda q: push(jnp.append(q, 0)) + q)(q)
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        turned = jnp.stack([cos * q[0] - sin * q[1], sin * q[0] + cos * q[1]])
+        scale = jnp.stack([c.real @ q[0] + c.imag @ q[1] - 1, c.real @ q[1] - c.imag @ q[0]])
+        return jnp.concatenate([value, (pushed - turned).ravel(), scale])
+
+    return system, jnp.concatenate([u, angle[None], c.real, c.imag])

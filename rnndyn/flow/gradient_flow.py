@@ -1,0 +1,198 @@
+"""Gradient flow: the log norm of dz_T/dz_{T-lag} by lag.
+
+The largest singular value needs no orthonormal frame: the product itself is kept, every row with
+a logarithmic scale of its own, so that a coordinate that fades faster than the rest (a fast block
+beside a slow one) keeps all its digits, and exact zeros stay exact.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnndyn.core import validation
+from rnndyn.core.pytree import pytree
+from rnndyn.core.status import Status
+from rnndyn.flow import graded
+from rnndyn.flow.diagonal import log_products
+from rnndyn.linearize import Diagonal, Linearization
+
+
+@pytree
+class GradientFlow:
+    """How strongly the last state depends on earlier ones.
+
+    Attributes
+    ----------
+    lags : jax.Array, shape (L,), int
+        As asked for, in that order.
+    log_norm : jax.Array, shape (L,)
+        Natural logarithm of the spectral norm of dz_T/dz_{T-lag}, or of its hidden block; -inf
+        exactly where that is zero, NaN where the status is -3.
+    status : jax.Array, shape (L,), int
+        0; -3 if a Jacobian within the lag is not finite.
+    """
+
+    lags: jax.Array
+    log_norm: jax.Array
+    status: jax.Array
+
+    @property
+    def slope(self) -> jax.Array:
+        """d log_norm / d lag by least squares over the lags of at least half the largest.
+
+        An estimate of the leading exponent (per step); NaN if fewer than two such lags, or if the
+        norm is zero or not finite at one of them.
+        """
+        lags = self.lags.astype(self.log_norm.dtype)
+        late = lags >= jnp.max(lags, axis=-1, keepdims=True) / 2
+        count = jnp.sum(late, axis=-1, keepdims=True).astype(lags.dtype)
+        norms = jnp.where(late, self.log_norm, jnp.zeros_like(self.log_norm))
+        x = lags - jnp.sum(jnp.where(late, lags, jnp.zeros_like(lags)), -1, keepdims=True) / count
+        x = jnp.where(late, x, jnp.zeros_like(x))
+        fit = jnp.sum(x * norms, axis=-1) / jnp.sum(x**2, axis=-1)
+        return jnp.where(jnp.isfinite(fit), fit, jnp.nan)
+
+
+def default_lags(steps: int, count: int = 40) -> tuple[int, ...]:
+    """About `count` distinct lags from 1 to T, evenly spaced in their logarithm; T included.
+
+    Lags that round to the same number appear once, so short runs give fewer; T = 0 gives (0,).
+
+    Parameters
+    ----------
+    steps : int, at least 0
+        T.
+    count : int, at least 1
+
+    Returns
+    -------
+    tuple of int
+        Ascending.
+
+    Examples
+    --------
+    >>> from rnndyn.flow import default_lags
+    >>> default_lags(100, 5)
+    (1, 3, 10, 32, 100)
+    """
+    steps = validation.require_int("steps", steps, 0, "pass the number of steps of the run")
+    count = validation.require_int("count", count, 1, "pass how many lags, for example 40")
+    if steps == 0:
+        return (0,)
+    spaced = np.rint(np.geomspace(1, steps, count)).astype(int)
+    return tuple(sorted({int(lag) for lag in spaced} | {steps}))
+
+
+def gradient_flow(
+    lin: Linearization, *, lags: Sequence[int] | None = None, block: str = "state"
+) -> GradientFlow:
+    """log ||dz_T/dz_{T-lag}||_2 by lag, without under- or overflow (Hochreiter 1991).
+
+    Parameters
+    ----------
+    lin : Linearization
+        Dense or matrix-free; of the latter one Jacobian is formed at a time.
+    lags : sequence of int, optional
+        Distinct, each in 0..T; lag 0 is the identity. Default: `default_lags(T)`.
+    block : {"state", "hidden"}
+        "hidden" is dh_T/dh_{T-lag}: the block of the product at the hidden coordinates, with all
+        paths through the rest of the state, never a product of blocks.
+
+    Returns
+    -------
+    GradientFlow
+        One sweep for all lags, O(max(lags) d^2 n) and an SVD a lag, n = d or the number of hidden
+        coordinates; O(max(lags) n) for diagonal Jacobians. Differentiable in the Jacobians, in
+        both modes; where the norm is zero the derivative is given as 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `lin` is not one Linearization, or on bad lags or block.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, rnndyn as rd
+    >>> from rnndyn.flow import gradient_flow
+    >>> lin = rd.Linearization.from_jacobians(jnp.full((2000, 1, 1), 0.5))
+    >>> flow = gradient_flow(lin, lags=(1, 2000))
+    >>> (flow.log_norm / jnp.log(2.0)).round(3).tolist()
+    [-1.0, -2000.0]
+    """
+    graded.require_linearization(lin)
+    asked = validation.require_lags(default_lags(lin.steps) if lags is None else lags, lin.steps)
+    return _gradient_flow(lin, asked, graded.block_coordinates(lin, block))
+
+
+@jax.jit(static_argnames=("lags", "coordinates"))
+def _gradient_flow(
+    lin: Linearization, lags: tuple[int, ...], coordinates: tuple[int, ...]
+) -> GradientFlow:
+    if isinstance(lin, Diagonal):
+        logs, finite = log_products(lin, lags, coordinates)
+        norms = jnp.max(logs, axis=1)
+    else:
+        factors, finite = _products(lin, lags, coordinates)
+        norms = jax.vmap(_log_norm)(factors)
+    norms = jnp.where(finite, norms, jnp.nan)
+    status = jnp.where(finite, jnp.int32(Status.CONVERGED), jnp.int32(Status.NONFINITE))
+    return GradientFlow(jnp.asarray(lags), norms, status)
+
+
+def _products(lin: Linearization, lags: tuple[int, ...], coordinates: tuple[int, ...]):
+    """The blocks P[c, c]^T by lag, rows scaled: (L, n), (L, n, n); and whether all was finite."""
+    chosen, n = np.array(coordinates), len(coordinates)
+    units = jnp.eye(lin.size, dtype=lin.dtype)[:, chosen]
+    product = graded.Rows(jnp.zeros((lin.size,), lin.dtype), units)
+    store = graded.Rows(
+        jnp.zeros((len(lags), n), lin.dtype), jnp.broadcast_to(units[chosen], (len(lags), n, n))
+    )
+    good = jnp.ones((len(lags),), bool)
+    if max(lags) == 0:
+        return store, good
+
+    def step(carry, entry):
+        product, finite, store, good = carry
+        at, slot = entry
+        transposed = graded.transposed_jacobian(lin, at)
+        finite = finite & jnp.all(jnp.isfinite(transposed))
+        product = graded.multiply(transposed, product, product.scale)
+        store = jax.tree.map(
+            lambda all_, one: all_.at[slot].set(one[chosen], mode="drop"), store, product
+        )
+        return (product, finite, store, good.at[slot].set(finite, mode="drop")), None
+
+    carry = (product, jnp.array(True), store, good)
+    (*_, store, good), _ = jax.lax.scan(step, carry, graded.latest(lin, lags), reverse=True)
+    return store, good
+
+
+@jax.custom_jvp
+def _log_norm(factor: graded.Rows) -> jax.Array:
+    """The log of the spectral norm of diag(exp scale) rows; a shared scale is taken out first."""
+    matrix, largest = _on_one_scale(factor)
+    values = jnp.linalg.svd(matrix, compute_uv=False)
+    return largest + jnp.log(values[0])
+
+
+@_log_norm.defjvp
+def _log_norm_jvp(primals: Any, tangents: Any) -> Any:
+    """u^T dA v / sigma for the first of the largest singular values, equal ones included."""
+    matrix, largest = _on_one_scale(primals[0])
+    left, values, right = jnp.linalg.svd(matrix, full_matrices=False)
+    zero = values[0] == 0
+    weights = jnp.exp(jnp.minimum(primals[0].scale - largest, 0))
+    slope = (left[:, 0] * weights) @ (tangents[0].rows @ right[0])
+    slope = jnp.where(zero, jnp.zeros_like(slope), slope / jnp.where(zero, 1, values[0]))
+    return largest + jnp.log(values[0]), slope
+
+
+def _on_one_scale(factor: graded.Rows) -> tuple[jax.Array, jax.Array]:
+    alive = jnp.any(factor.rows != 0, axis=1)
+    largest = jnp.max(jnp.where(alive, factor.scale, -jnp.inf))
+    largest = jnp.where(jnp.isneginf(largest), jnp.zeros_like(largest), largest)
+    weights = jnp.exp(jnp.minimum(factor.scale - largest, 0))
+    return weights[:, None] * factor.rows, largest

@@ -1,0 +1,302 @@
+"""The Jacobians along a run, dense, diagonal or matrix-free, behind one interface.
+
+Convention: `J[t] = dz_{t+1}/dz_t`, so dz_T/dz_t = J[T-1] ... J[t], newest on the left. Analyses
+of gradient flow, spectra and exponents know Linearizations, never cells.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rnndyn.cells.base import Cell
+from rnndyn.core import validation
+from rnndyn.core.pytree import flatten, pytree, specification, static, unflatten
+from rnndyn.maps import Map
+from rnndyn.simulate import Trajectory, one_step
+
+DENSE_BUDGET = 2**31  # bytes of Jacobians above which `linearize` stays matrix-free
+_BLOCK = 2**26  # bytes of Jacobians that are formed at once
+
+
+class Linearization(abc.ABC):
+    """The derivatives of T successive steps of a map on z (d,).
+
+    A consumer scans over `slices` and asks for products with one step's Jacobian; whether that
+    Jacobian is stored is not its business. Three final classes: `Dense`, `Diagonal` (of which
+    the analyses of flow/ take advantage) and `MatrixFree`.
+
+    Attributes
+    ----------
+    hidden : tuple of int
+        The coordinates of z that are the hidden output h: the block that dh_T/dh_t means.
+    """
+
+    hidden: tuple[int, ...]
+    slices: Any
+
+    @property
+    @abc.abstractmethod
+    def steps(self) -> int:
+        """T, the number of steps."""
+
+    @property
+    @abc.abstractmethod
+    def size(self) -> int:
+        """d, the size of z."""
+
+    @property
+    @abc.abstractmethod
+    def dtype(self) -> Any:
+        """The dtype of the Jacobians."""
+
+    @property
+    @abc.abstractmethod
+    def jacobians(self) -> jax.Array:
+        """All Jacobians, shape (T, d, d); formed on demand where they are not stored."""
+
+    @abc.abstractmethod
+    def push(self, at: Any, v: jax.Array) -> jax.Array:
+        """J v for columns v, shape (d, k), at one step `at`: an entry of `slices`."""
+
+    @abc.abstractmethod
+    def pull(self, at: Any, u: jax.Array) -> jax.Array:
+        """J^T u for columns u, shape (d, k), at one step `at`: an entry of `slices`."""
+
+    @classmethod
+    def from_jacobians(cls, jacobians: jax.Array) -> "Linearization":
+        """A linearization of given Jacobians, shape (T, d, d), `J[t] = dz_{t+1}/dz_t`.
+
+        All coordinates count as hidden.
+
+        Examples
+        --------
+        >>> import jax.numpy as jnp, rnndyn as rd
+        >>> rd.Linearization.from_jacobians(jnp.ones((7, 2, 2))).steps
+        7
+        """
+        jacobians = jnp.asarray(jacobians)
+        advice = "stack the Jacobians of successive steps along axis 0, oldest first"
+        validation.require_shape("jacobians", jacobians, ("T", "d", "d"), advice)
+        rows, columns = jacobians.shape[1:]
+        validation.require_shape("jacobians", jacobians, ("T", rows, rows), advice)
+        validation.require_real("jacobians", jacobians)
+        return Dense(tuple(range(columns)), jacobians)
+
+
+@pytree
+class Dense(Linearization):
+    """Jacobians that are stored: `slices` has shape (T, d, d)."""
+
+    hidden: tuple[int, ...] = static()
+    slices: jax.Array
+
+    @property
+    def steps(self) -> int:
+        return self.slices.shape[-3]
+
+    @property
+    def size(self) -> int:
+        return self.slices.shape[-1]
+
+    @property
+    def dtype(self) -> Any:
+        return self.slices.dtype
+
+    @property
+    def jacobians(self) -> jax.Array:
+        return self.slices
+
+    def push(self, at: jax.Array, v: jax.Array) -> jax.Array:
+        return at @ v
+
+    def pull(self, at: jax.Array, u: jax.Array) -> jax.Array:
+        return at.T @ u
+
+
+@pytree
+class Diagonal(Linearization):
+    """Jacobians that are diagonal, stored as `slices` of shape (T, d): the diagonals."""
+
+    hidden: tuple[int, ...] = static()
+    slices: jax.Array
+
+    @property
+    def steps(self) -> int:
+        return self.slices.shape[-2]
+
+    @property
+    def size(self) -> int:
+        return self.slices.shape[-1]
+
+    @property
+    def dtype(self) -> Any:
+        return self.slices.dtype
+
+    @property
+    def jacobians(self) -> jax.Array:
+        i = jnp.arange(self.size)
+        zeros = jnp.zeros((*self.slices.shape, self.size), self.dtype)
+        return zeros.at[..., i, i].set(self.slices)
+
+    def push(self, at: jax.Array, v: jax.Array) -> jax.Array:
+        return at[:, None] * v
+
+    def pull(self, at: jax.Array, u: jax.Array) -> jax.Array:
+        return at[:, None] * u
+
+
+@pytree
+class MatrixFree(Linearization):
+    """Jacobians that are applied by forward and reverse derivatives of the step.
+
+    `slices = (points (T, d), per-step data)`; `rule(z, data, args)` is the step itself.
+    """
+
+    hidden: tuple[int, ...] = static()
+    rule: Callable[[jax.Array, Any, Any], jax.Array] = static()
+    args: Any
+    slices: tuple[jax.Array, Any]
+
+    @property
+    def steps(self) -> int:
+        return self.slices[0].shape[-2]
+
+    @property
+    def size(self) -> int:
+        return self.slices[0].shape[-1]
+
+    @property
+    def dtype(self) -> Any:
+        return self.slices[0].dtype
+
+    @property
+    def jacobians(self) -> jax.Array:
+        return _form(self)
+
+    def push(self, at: tuple[jax.Array, Any], v: jax.Array) -> jax.Array:
+        z, data = at
+        _, derivative = jax.linearize(lambda z: self.rule(z, data, self.args), z)
+        return jax.vmap(derivative, in_axes=1, out_axes=1)(v)
+
+    def pull(self, at: tuple[jax.Array, Any], u: jax.Array) -> jax.Array:
+        z, data = at
+        _, transposed = jax.vjp(lambda z: self.rule(z, data, self.args), z)
+        return jax.vmap(lambda column: transposed(column)[0], in_axes=1, out_axes=1)(u)
+
+
+@jax.jit
+def _form(free: MatrixFree) -> jax.Array:
+    bytes_each = free.size**2 * jnp.dtype(free.dtype).itemsize
+    batch = max(1, min(free.steps, _BLOCK // max(bytes_each, 1)))
+
+    def jacobian(at):
+        z, data = at
+        return jax.jacfwd(free.rule)(z, data, free.args)
+
+    return jax.lax.map(jacobian, free.slices, batch_size=batch)
+
+
+@jax.jit
+def _form_diagonals(free: MatrixFree) -> jax.Array:
+    """The diagonals (T, d) of Jacobians that are diagonal: each is J times the vector of ones."""
+    ones = jnp.ones((free.size, 1), free.dtype)
+    return jax.vmap(lambda at: free.push(at, ones)[:, 0])(free.slices)
+
+
+@specification
+class CellStep:
+    """One step of a cell on flat vectors; the data of a step: its state (for clocks), x, key."""
+
+    cell: Cell
+
+    def __call__(self, z: jax.Array, data: tuple[Any, jax.Array, Any], params: Any) -> jax.Array:
+        state, x, key = data
+        return flatten(one_step(self.cell, params, unflatten(z, state), x, key))
+
+
+def _map_step(z: jax.Array, data: None, map_: Map) -> jax.Array:
+    del data  # a step of an autonomous map has none of its own
+    return map_(z)
+
+
+def linearize(
+    subject: Cell | Map, params: Any, run: Trajectory | None = None, *, dense: bool | None = None
+) -> Linearization:
+    """The Jacobians along a run of a cell, or along an orbit of a map.
+
+    Parameters
+    ----------
+    subject : Cell or Map
+    params : pytree, or jax.Array of shape (T + 1, d)
+        `linearize(cell, params, run)` or `linearize(map_, points)`; an orbit of T + 1 points has
+        T steps.
+    run : Trajectory, for a cell only
+    dense : bool, optional
+        Whether to store the Jacobians in full. By default only their diagonals if the cell is
+        `diagonal`, and otherwise all of them if they take at most 2 GiB.
+
+    Returns
+    -------
+    Linearization
+        `J[t] = dz_{t+1}/dz_t`. Cost when dense: T d forward derivatives of the step; when
+        diagonal: T.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the subject, shapes or dtypes do not fit.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, rnndyn as rd
+    >>> map_ = rd.maps.logistic(2.0)
+    >>> rd.linearize(map_, rd.orbit(map_, jnp.array([0.25]), 3)).jacobians.ravel().tolist()
+    [1.0, 0.5, 0.125]
+    """
+    if isinstance(subject, Map):
+        free = _along_orbit(subject, params)
+    elif isinstance(subject, Cell):
+        free = _along_run(subject, params, run)
+    else:
+        expected, advice = "a Cell or a Map", "wrap a function as rd.Map(rule, args)"
+        raise TypeError(validation.sentence("subject", expected, repr(type(subject)), advice))
+    if dense is None and isinstance(subject, Cell) and subject.diagonal:
+        return Diagonal(free.hidden, _form_diagonals(free))
+    if dense is None:
+        bytes_needed = free.steps * free.size**2 * jnp.dtype(free.dtype).itemsize
+        dense = bytes_needed <= DENSE_BUDGET
+    return Dense(free.hidden, free.jacobians) if dense else free
+
+
+def _along_orbit(map_: Map, points: jax.Array) -> MatrixFree:
+    points = jnp.asarray(points)
+    validation.require_shape("points", points, ("T + 1", "d"), "pass the points of rd.orbit")
+    validation.require_real("points", points)
+    if points.shape[0] == 0:
+        advice = "an orbit has at least its start"
+        raise ValueError(validation.sentence("points", "shape (T + 1, d)", "(0, d)", advice))
+    hidden = tuple(range(points.shape[1]))
+    return MatrixFree(hidden, _map_step, map_, (points[:-1], None))
+
+
+def _along_run(cell: Cell, params: Any, run: Trajectory | None) -> MatrixFree:
+    if not isinstance(run, Trajectory):
+        advice = "pass run = rd.simulate(cell, params, inputs)"
+        raise TypeError(validation.sentence("run", "a Trajectory", repr(type(run)), advice))
+    states = jax.tree.map(lambda leaf: leaf[:-1], run.states)
+    data = (states, run.inputs, run.keys)
+    hidden = hidden_indices(cell, params)
+    return MatrixFree(hidden, CellStep(cell), params, (jax.vmap(flatten)(states), data))
+
+
+def hidden_indices(cell: Cell, params: Any) -> tuple[int, ...]:
+    """The coordinates of z that `cell.hidden` selects."""
+    shapes = jax.eval_shape(cell.initial_state, params)
+    with jax.ensure_compile_time_eval():
+        size = jax.eval_shape(flatten, shapes).shape[0]
+        like = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        numbered = unflatten(jnp.arange(size, dtype=float), like)
+        return tuple(int(index) for index in cell.hidden(numbered))

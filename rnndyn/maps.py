@@ -1,0 +1,236 @@
+"""Maps z -> F(z): what every analysis of fixed points and bifurcations works on.
+
+A `Map` is a rule (static, compared by value or identity) with its args (differentiable arrays).
+A cell at constant input is one (`hold`), so is the n-th iterate of another (`iterate`), and so
+are the textbook maps below, whose fixed points, exponents and bifurcations are known exactly.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rnndyn.cells.base import Cell
+from rnndyn.cells.containers import require_cell
+from rnndyn.core import validation
+from rnndyn.core.pytree import flatten, pytree, specification, static, unflatten
+
+
+@pytree
+class Map:
+    """A map z -> rule(z, args) of flat vectors.
+
+    Attributes
+    ----------
+    rule : callable, static
+        `rule(z, args) -> z`, pure, z of shape (d,). Static in jit: pass a module-level function
+        or a hashable object; a fresh lambda is another rule and compiles again.
+    args : pytree
+        Whatever the rule depends on; analyses differentiate with respect to it.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, rnndyn as rd
+    >>> def logistic(z, r):
+    ...     return r * z * (1 - z)
+    >>> float(rd.Map(logistic, 2.0)(jnp.array([0.25]))[0])
+    0.375
+    """
+
+    rule: Callable[[jax.Array, Any], jax.Array] = static()
+    args: Any = None
+
+    def __call__(self, z: jax.Array) -> jax.Array:
+        """F(z), shape (d,)."""
+        return self.rule(z, self.args)
+
+    def jacobian(self, z: jax.Array) -> jax.Array:
+        """dF/dz at z, shape (d, d): entry (i, j) is dF_i/dz_j. Cost: d forward derivatives."""
+        return jax.jacfwd(self.rule)(z, self.args)
+
+    def unflatten(self, z: jax.Array) -> Any:
+        """The cell's state whose flat vector is z; z itself for a map that is not a cell's."""
+        rule = self.rule.rule if isinstance(self.rule, Iterated) else self.rule
+        return rule.state(z, self.args) if isinstance(rule, HeldCell) else z
+
+
+@specification
+class HeldCell:
+    """The rule of a cell at constant input, over one full period of its clock."""
+
+    cell: Cell
+
+    def __call__(self, z: jax.Array, args: tuple[Any, jax.Array]) -> jax.Array:
+        params, x = args
+
+        def advance(state: Any, _: None) -> tuple[Any, None]:
+            return self.cell.step(params, state, x), None
+
+        state = self.state(z, args)
+        if self.cell.period == 1:
+            return flatten(advance(state, None)[0])
+        return flatten(jax.lax.scan(advance, state, length=self.cell.period)[0])
+
+    def state(self, z: jax.Array, args: tuple[Any, jax.Array]) -> Any:
+        return unflatten(z, self.cell.initial_state(args[0]))
+
+
+@specification
+class Iterated:
+    """The rule of the n-th iterate."""
+
+    rule: Callable[[jax.Array, Any], jax.Array]
+    n: int
+
+    def __call__(self, z: jax.Array, args: Any) -> jax.Array:
+        return jax.lax.scan(lambda z, _: (self.rule(z, args), None), z, length=self.n)[0]
+
+
+def hold(cell: Cell, params: Any, x: jax.Array) -> Map:
+    """The autonomous map of a cell at constant input.
+
+    Parameters
+    ----------
+    cell : Cell
+    params : pytree
+    x : jax.Array, shape (m,)
+        The input that is held.
+
+    Returns
+    -------
+    Map
+        On flat vectors z (d,), with `args = (params, x)`. Of a clocked cell it is the map over
+        one full period, started at the clock of `initial_state` (stroboscopic map).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If x does not have shape (m,) or is not real floating point, or if the cell's clock never
+        returns (`cell.period` is None).
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, rnndyn as rd
+    >>> cell = rd.cells.Vanilla(3, 8)
+    >>> quiet = rd.hold(cell, cell.init(jax.random.key(0)), x=jnp.zeros(3))
+    >>> quiet(jnp.zeros(8)).shape
+    (8,)
+    """
+    require_cell("cell", cell)
+    if cell.period is None:
+        expected, got = "a cell whose clock returns", f"{type(cell).__name__}, with period None"
+        advice = "its step depends on absolute time, so it has no autonomous map; linearize a run"
+        raise ValueError(validation.sentence("cell", expected, got, advice))
+    validation.require_shape("x", x, (cell.input_size,), "hold one input of the cell's input_size")
+    validation.require_real("x", x)
+    return Map(HeldCell(cell), (params, jnp.asarray(x)))
+
+
+def iterate(map_: Map, n: int) -> Map:
+    """The n-th iterate z -> F(F(...F(z))): a cycle of period n is a fixed point of it.
+
+    Parameters
+    ----------
+    map_ : Map
+    n : int, at least 1
+
+    Returns
+    -------
+    Map
+        With the same args, so derivatives with respect to them mean the same thing.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, rnndyn as rd
+    >>> float(rd.iterate(rd.maps.logistic(2.0), 2)(jnp.array([0.25]))[0])
+    0.46875
+    """
+    n = validation.require_int("n", n, 1, "a cycle has at least one point")
+    if isinstance(map_.rule, Iterated):
+        return Map(Iterated(map_.rule.rule, map_.rule.n * n), map_.args)
+    return Map(Iterated(map_.rule, n), map_.args)
+
+
+def orbit(map_: Map, z0: jax.Array, steps: int) -> jax.Array:
+    """The points z0, F(z0), F(F(z0)), ...
+
+    Parameters
+    ----------
+    map_ : Map
+    z0 : jax.Array, shape (d,)
+    steps : int, at least 0; static
+
+    Returns
+    -------
+    jax.Array, shape (steps + 1, d)
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, rnndyn as rd
+    >>> rd.orbit(rd.maps.logistic(2.0), jnp.array([0.25]), 2).ravel().tolist()
+    [0.25, 0.375, 0.46875]
+    """
+    steps = validation.require_int("steps", steps, 0, "0 gives the start alone")
+    z0 = jnp.asarray(z0)
+    validation.require_shape("z0", z0, ("d",), "pass one flat vector and vmap over several")
+    validation.require_real("z0", z0)
+    return _orbit(map_, z0, steps)
+
+
+@jax.jit(static_argnames="steps")
+def _orbit(map_: Map, z0: jax.Array, steps: int) -> jax.Array:
+    def advance(z, _):
+        z = map_(z)
+        return z, z
+
+    _, points = jax.lax.scan(advance, z0, length=steps)
+    return jnp.concatenate([z0[None], points])
+
+
+def logistic(r: float | jax.Array) -> Map:
+    """z' = r z (1 - z) (May 1976)."""
+    return Map(_logistic, jnp.asarray(r, float))
+
+
+def henon(a: float | jax.Array = 1.4, b: float | jax.Array = 0.3) -> Map:
+    """x' = 1 - a x^2 + y, y' = b x; the Jacobian's determinant is -b (Henon 1976)."""
+    return Map(_henon, (jnp.asarray(a, float), jnp.asarray(b, float)))
+
+
+def delayed_logistic(r: float | jax.Array) -> Map:
+    """x' = r x (1 - y), y' = x: Neimark-Sacker at r = 2 (Kuznetsov 2004, sec. 4.7)."""
+    return Map(_delayed_logistic, jnp.asarray(r, float))
+
+
+def cat() -> Map:
+    """Arnold's cat map (x, y) -> (2x + y, x + y) mod 1: exponents +-ln((3 + sqrt 5)/2)."""
+    return Map(_cat, None)
+
+
+def tanh_network(w: jax.Array, b: jax.Array | float = 0.0) -> Map:
+    """z' = tanh(W z + b), W of shape (d, d)."""
+    w = jnp.asarray(w, float)
+    return Map(_tanh_network, (w, jnp.broadcast_to(jnp.asarray(b, float), w.shape[:1])))
+
+
+def _logistic(z, r):
+    return r * z * (1 - z)
+
+
+def _henon(z, args):
+    a, b = args
+    return jnp.stack([1 - a * z[0] ** 2 + z[1], b * z[0]])
+
+
+def _delayed_logistic(z, r):
+    return jnp.stack([r * z[0] * (1 - z[1]), z[0]])
+
+
+def _cat(z, _):
+    return jnp.stack([2 * z[0] + z[1], z[0] + z[1]]) % 1.0
+
+
+def _tanh_network(z, args):
+    w, b = args
+    return jnp.tanh(w @ z + b)

@@ -1,0 +1,25 @@
+"""Layer 4: results drawn on given axes, in one style; the only importer of matplotlib's artists.
+
+Every function takes an `Axes` first and a result second, draws, and returns the artists. None
+computes more than quantiles, none saves, none touches pyplot or the global rcParams.
+"""
+
+from rnndyn.plot.plane import eigenvalues
+from rnndyn.plot.spectra import gradient_flow, lyapunov_spectrum, singular_spectrum, slope
+from rnndyn.plot.style import COLOURS, DOUBLE, SINGLE, figure, label_panels, shades, style, tints
+
+__all__ = [
+    "COLOURS",
+    "DOUBLE",
+    "SINGLE",
+    "eigenvalues",
+    "figure",
+    "gradient_flow",
+    "label_panels",
+    "lyapunov_spectrum",
+    "shades",
+    "singular_spectrum",
+    "slope",
+    "style",
+    "tints",
+]

@@ -1,0 +1,186 @@
+"""Levenberg-Marquardt on G(z) = F(z) - z for many starts at once, without forming a Jacobian.
+
+The map is evaluated on a batch, so that shared weights turn each product with the Jacobian into
+one matrix product. A step minimises |G + A s|^2 + mu |s|^2, A = dG/dz, by conjugate gradients on
+the least-squares problem (CGLS: Hestenes & Stiefel 1952, sec. 10); mu = damping * |G|^2 / d keeps
+the convergence quadratic (Fan & Yuan, Computing 74, 2005) and the damping follows the gain ratio
+(Nielsen 1999). A start that is finished leaves its lane to the next one, so that slow starts do
+not hold up the others.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rnndyn.core.pytree import pytree
+from rnndyn.core.status import Status
+from rnndyn.maps import Map
+
+LANES = 128  # starts that advance together
+_UNFINISHED = 1  # in place of a status code
+
+
+@pytree
+class Descent:
+    """Starts on their way: one row each.
+
+    Attributes
+    ----------
+    z : jax.Array, shape (n, d)
+    damping, growth : jax.Array, shape (n,)
+        mu d / |G|^2, and the factor for the next rejected step.
+    steps : jax.Array, shape (n,), int
+        Steps tried.
+    status : jax.Array, shape (n,), int
+    """
+
+    z: jax.Array
+    damping: jax.Array
+    growth: jax.Array
+    steps: jax.Array
+    status: jax.Array
+
+
+@jax.jit
+def evaluate(map_: Map, z: jax.Array) -> jax.Array:
+    """F(z). As a jitted function it is traced once however often an analysis mentions it."""
+    return map_(z)
+
+
+def descend(map_: Map, starts: jax.Array, goal: jax.Array, max_steps: jax.Array) -> Descent:
+    """Lower the speed q from every start until the residual is at most `goal`, or until it cannot.
+
+    Parameters
+    ----------
+    map_ : Map
+    starts : jax.Array, shape (n, d)
+    goal : jax.Array, scalar
+        On the residual max |F(z) - z|.
+    max_steps : jax.Array, scalar, int
+        Budget of each start.
+
+    Returns
+    -------
+    Descent
+        `status` 0, -1 (the step of greatest descent would lower q by less than rounding), -2 or
+        -3. Rows that are not finite come back as they were given.
+    """
+    n, d = starts.shape
+    if n == 0 or d == 0:
+        return _begin(starts, Status.CONVERGED)
+    width = min(n, LANES)
+    results = _begin(starts, _UNFINISHED)
+    lanes = _begin(starts[:width], _UNFINISHED)
+
+    def unfinished(carry):
+        return jnp.any(carry[1] < n)
+
+    def advance(carry):
+        lanes, rows, following, results = carry
+        lanes = _advance(map_, lanes, goal, max_steps)
+        done = (lanes.status != _UNFINISHED) & (rows < n)
+        target = jnp.where(done, rows, n)
+        results = jax.tree.map(lambda a, b: a.at[target].set(b, mode="drop"), results, lanes)
+        fresh = following + jnp.cumsum(done) - 1
+        rows = jnp.where(done, jnp.minimum(fresh, n), rows)
+        loaded = _begin(starts[jnp.minimum(rows, n - 1)], _UNFINISHED)
+        lanes = jax.tree.map(lambda a, b: _select(done, a, b), loaded, lanes)
+        return lanes, rows, following + jnp.sum(done), results
+
+    carry = (lanes, jnp.arange(width), jnp.asarray(width), results)
+    return jax.lax.while_loop(unfinished, advance, carry)[3]
+
+
+def _begin(z: jax.Array, status: int) -> Descent:
+    n = z.shape[0]
+    return Descent(
+        z=z,
+        damping=jnp.full((n,), 1.0, z.dtype),
+        growth=jnp.full((n,), 2.0, z.dtype),
+        steps=jnp.zeros((n,), jnp.int32),
+        status=jnp.full((n,), status, jnp.int32),
+    )
+
+
+def _advance(map_: Map, now: Descent, goal: jax.Array, max_steps: jax.Array) -> Descent:
+    """One step of every lane that still needs one; the others get their status."""
+    d = now.z.shape[1]
+    eps = jnp.finfo(now.z.dtype).eps
+
+    def defect(z):
+        return jax.vmap(evaluate, (None, 0))(map_, z) - z
+
+    g, push = jax.linearize(defect, now.z)
+    transposed = jax.linear_transpose(push, now.z)
+    q = 0.5 * _dot(g, g)
+    status = jnp.where(now.steps >= max_steps, Status.MAX_STEPS, now.status)
+    status = jnp.where(jnp.max(jnp.abs(g), axis=1) <= goal, Status.CONVERGED, status)
+    status = jnp.where(jnp.isfinite(q), status, Status.NONFINITE).astype(jnp.int32)
+    active = status == _UNFINISHED
+
+    mu = now.damping * 2 * q / d
+    slope = -transposed(g)[0]
+    step = cgls(push, lambda u: transposed(u)[0], g, mu, active)
+    predicted = 0.5 * _dot(step, slope) + 0.5 * mu * _dot(step, step)
+    z = now.z + step
+    g = defect(z)
+    gain = (q - 0.5 * _dot(g, g)) / predicted
+    accepted = active & (gain > 1e-4)  # false where anything is NaN
+    shrink = jnp.maximum(0.1, 1 - (2 * gain - 1) ** 3).astype(q.dtype)
+    stuck = active & ~accepted & (predicted <= 8 * eps * q)
+    status = jnp.where(stuck, Status.STATIONARY, status)
+    status = jnp.where(active & ~jnp.isfinite(predicted), Status.NONFINITE, status)
+    return Descent(
+        z=_select(accepted, z, now.z),
+        damping=now.damping * jnp.where(accepted, shrink, jnp.where(active, now.growth, 1)),
+        growth=jnp.where(accepted, 2, jnp.where(active, 2 * now.growth, now.growth)),
+        steps=now.steps + active.astype(jnp.int32),
+        status=status.astype(jnp.int32),
+    )
+
+
+def cgls(
+    push: Callable[[jax.Array], jax.Array],
+    pull: Callable[[jax.Array], jax.Array],
+    g: jax.Array,
+    mu: jax.Array,
+    active: jax.Array,
+) -> jax.Array:
+    """Minimise |g + A s|^2 + mu |s|^2 row by row.
+
+    A row is finished when its normal equations hold to a tenth of the start, or to |g| where that
+    is less (which makes the steps near a root Newton's), and after 2 d iterations at the latest.
+    """
+    d = g.shape[1]
+    slope = -pull(g)
+    first = _dot(slope, slope)
+    wanted = jnp.clip(_dot(g, g), 64 * jnp.finfo(g.dtype).eps, 0.01) * first
+
+    def unfinished(carry):
+        return (carry[0] < 2 * d) & jnp.any(carry[-1])
+
+    def iterate(carry):
+        i, s, r, p, size, busy = carry
+        image = push(p)
+        curvature = _dot(image, image) + mu * _dot(p, p)
+        length = jnp.where(busy, size / curvature, 0)[:, None]
+        s = _select(busy, s + length * p, s)
+        r = _select(busy, r - length * image, r)
+        normal = pull(r) - mu[:, None] * s
+        smaller = _dot(normal, normal)
+        p = _select(busy, normal + (smaller / size)[:, None] * p, p)
+        size = jnp.where(busy, smaller, size)
+        return i + 1, s, r, p, size, busy & (size > wanted)
+
+    carry = (0, jnp.zeros_like(g), -g, slope, first, active & (first > 0))
+    return jax.lax.while_loop(unfinished, iterate, carry)[1]
+
+
+def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.sum(a * b, axis=1)
+
+
+def _select(condition: jax.Array, a: Any, b: Any) -> jax.Array:
+    return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - 1)), a, b)

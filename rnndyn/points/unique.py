@@ -1,0 +1,155 @@
+"""Distinct points among those that a search returned: NumPy on the host, since sizes vary."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
+
+from rnndyn.core import validation
+from rnndyn.core.pytree import pytree
+from rnndyn.points.certify import Kind
+
+
+@pytree
+class UniquePoints:
+    """Distinct points. Leading axis m: the points, sorted by their coordinates, first to last.
+
+    Attributes
+    ----------
+    z : jax.Array, shape (m, d)
+        Of each cluster the member of least residual.
+    hits : jax.Array, shape (m,), int
+        How many starts ended there.
+    index : jax.Array, shape (m,), int
+        sign det(I - J) of a root; 0 of all else.
+    index_sum : jax.Array, scalar int
+        The sum of `index`. Of a bounded cell it is 1 if no root is missing (Brouwer) and none is
+        degenerate; another sum proves that some is missing, but 1 does not prove that none is.
+    residual, sigma_min : jax.Array, shape (m,)
+    kind : jax.Array, shape (m,), int
+        A `Kind`.
+    label : jax.Array, shape (n,), int
+        For each start the row of its point, -1 where it ended at none of them.
+    """
+
+    z: jax.Array
+    hits: jax.Array
+    index: jax.Array
+    index_sum: jax.Array
+    residual: jax.Array
+    sigma_min: jax.Array
+    kind: jax.Array
+    label: jax.Array
+
+
+def unique(
+    found: Any, *, atol: float | None = None, kinds: tuple[Kind, ...] = (Kind.ROOT,)
+) -> UniquePoints:
+    """The distinct points that a search found; roots only unless asked. A host-side step.
+
+    Parameters
+    ----------
+    found : FixedPoints
+    atol : float, optional
+        Distance within which two points are the same, by default sqrt(eps) max(1, |z|). Roots are
+        known far better than that; what separates near-by roots is their index, which differs
+        for the two roots that are born in a fold however close they are.
+    kinds : tuple of Kind
+        What to keep; rows whose z is not finite never are. `(Kind.ROOT, Kind.DEGENERATE)` adds
+        degenerate points, which count as one where their `radius` makes them touch: a multiple
+        root or a continuum is one point.
+
+    Returns
+    -------
+    UniquePoints
+        Independent of the order of the starts.
+
+    Raises
+    ------
+    ValueError
+        If atol is not positive or a kind is unknown.
+
+    Notes
+    -----
+    Single linkage: two points are linked if they are of one kind and index and their distance is
+    at most atol (for degenerate points: or the sum of their radii), and a cluster is a connected
+    component. Equal points are merged on a grid first, so 10^5 starts on a few roots are cheap.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, rnndyn as rd
+    >>> starts = jnp.linspace(-2.0, 2.0, 41)[:, None]
+    >>> points = rd.unique(rd.fixed_points(rd.maps.tanh_network([[1.5]]), starts))
+    >>> [f"{z:.6f}" for z in points.z[:, 0]], points.index.tolist(), int(points.index_sum)
+    (['-0.858560', '0.000000', '0.858560'], [1, -1, 1], 1)
+    """
+    for kind in kinds:
+        validation.require_choice("kinds", kind, list(Kind), "pass a tuple of rd.Kind")
+    if atol is not None:
+        advice = "pass for example 1e-6"
+        validation.require_range(
+            "atol", atol, 0.0, float("inf"), advice, open_low=True, open_high=True
+        )
+    table = jax.tree.map(np.asarray, found)
+    finite = np.all(np.isfinite(table.z), axis=1)
+    rows = np.flatnonzero(np.isin(table.kind, [int(kind) for kind in kinds]) & finite)
+    z = table.z[rows]
+    eps = float(np.finfo(table.z.dtype).eps)
+    near = np.sqrt(eps) * max(1.0, np.max(np.abs(z), initial=0.0)) if atol is None else atol
+    reach = np.where(table.kind[rows] == Kind.DEGENERATE, table.radius[rows], 0.0)
+    label = _clusters(z, table.kind[rows], table.index[rows], reach, near)
+    best = _representatives(z, table.residual[rows], table.sigma_min[rows], label, near)
+    chosen, hits = rows[best], np.bincount(label, minlength=best.size)[label[best]]
+    renamed = np.full(table.z.shape[0], -1)
+    position = np.empty(best.size, int)
+    position[label[best]] = np.arange(best.size)
+    renamed[rows] = position[label]
+    return UniquePoints(
+        z=jnp.asarray(table.z[chosen]),
+        hits=jnp.asarray(hits),
+        index=jnp.asarray(table.index[chosen]),
+        index_sum=jnp.asarray(np.sum(table.index[chosen])),
+        residual=jnp.asarray(table.residual[chosen]),
+        sigma_min=jnp.asarray(table.sigma_min[chosen]),
+        kind=jnp.asarray(table.kind[chosen]),
+        label=jnp.asarray(renamed),
+    )
+
+
+def _clusters(
+    z: np.ndarray, kind: np.ndarray, index: np.ndarray, reach: np.ndarray, atol: float
+) -> np.ndarray:
+    """The number of each row's cluster, from 0 to m - 1."""
+    if len(z) == 0:
+        return np.zeros(0, int)
+    cells = np.round(z / (atol / (2 * np.sqrt(z.shape[1]))))
+    cells = np.column_stack([cells, kind, index]) + 0.0  # -0.0 becomes 0.0
+    _, first, cell = np.unique(cells, axis=0, return_index=True, return_inverse=True)
+    cell = cell.ravel()
+    far = np.zeros(len(first))
+    np.maximum.at(far, cell, reach)
+    z, kind, index = z[first], kind[first], index[first]
+    tree = KDTree(z)
+    links = tree.query_pairs(max(atol, 2 * float(np.max(far))), output_type="ndarray")
+    a, b = links[:, 0], links[:, 1]
+    near = np.linalg.norm(z[a] - z[b], axis=1) <= np.maximum(atol, far[a] + far[b])
+    linked = near & (kind[a] == kind[b]) & (index[a] == index[b])
+    a, b = a[linked], b[linked]
+    graph = coo_array((np.ones(len(a)), (a, b)), shape=(len(z), len(z)))
+    return connected_components(graph, directed=False)[1][cell]
+
+
+def _representatives(
+    z: np.ndarray, residual: np.ndarray, sigma_min: np.ndarray, label: np.ndarray, atol: float
+) -> np.ndarray:
+    """One row of each cluster, of least residual, sorted by coordinates rounded to atol."""
+    if len(z) == 0:
+        return np.zeros(0, int)
+    order = np.lexsort((sigma_min, *z.T[::-1], residual, label))
+    best = order[np.unique(label[order], return_index=True)[1]]
+    rounded = np.round(z[best] / atol) + 0.0
+    return best[np.lexsort(rounded.T[::-1])]

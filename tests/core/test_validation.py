@@ -1,0 +1,81 @@
+"""Each check lets the good value through and says expected, got and what to do otherwise."""
+
+import re
+
+import jax.numpy as jnp
+import pytest
+
+from rnndyn.core import validation
+
+
+def says(error, sentence):
+    return pytest.raises(error, match=f"^{re.escape(sentence)}$")
+
+
+def test_shape():
+    validation.require_shape("inputs", jnp.zeros((5, 3)), ("T", 3), "advice")
+    for wrong in (jnp.zeros((5, 4)), jnp.zeros(3), jnp.zeros((1, 5, 3))):
+        got = validation.shape_text(wrong.shape)
+        with says(ValueError, f"`inputs`: expected shape (T, 3), got {got}; do this."):
+            validation.require_shape("inputs", wrong, ("T", 3), "do this")
+
+
+def test_real():
+    validation.require_real("x", jnp.zeros(2))
+    with says(
+        TypeError,
+        "`x`: expected real floating-point values, got dtype int8; "
+        "convert it with jnp.asarray(..., float).",
+    ):
+        validation.require_real("x", jnp.zeros(2, jnp.int8))
+    with pytest.raises(TypeError):
+        validation.require_real("x", jnp.zeros(2, jnp.complex64))
+
+
+def test_same_dtype():
+    validation.require_same_dtype("x", jnp.zeros(2, jnp.float32), "params", jnp.float32)
+    with says(
+        TypeError,
+        "`x`: expected dtype float32 as `params`, got dtype bfloat16; "
+        "cast one with .astype(float32).",
+    ):
+        validation.require_same_dtype(
+            "x", jnp.zeros(2, jnp.bfloat16), "params", jnp.dtype("float32")
+        )
+
+
+@pytest.mark.parametrize("wrong", [0, -3, 2.5, True, "4", None])
+def test_int(wrong):
+    assert validation.require_int("n", 4, 1, "advice") == 4
+    with says(ValueError, f"`n`: expected a whole number >= 1, got {wrong!r}; do this."):
+        validation.require_int("n", wrong, 1, "do this")
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.0, float("nan"), float("inf")])
+def test_range(wrong):
+    validation.require_range("alpha", 0.0, 0.0, 1.0, "advice", open_high=True)
+    with says(ValueError, f"`alpha`: expected a number in [0, 1), got {wrong!r}; do this."):
+        validation.require_range("alpha", wrong, 0.0, 1.0, "do this", open_high=True)
+
+
+def test_choice():
+    validation.require_choice("kind", "a", ["a", "b"])
+    with says(ValueError, "`kind`: expected one of 'a', 'b', got 'c'; pass one of them."):
+        validation.require_choice("kind", "c", ["a", "b"])
+
+
+@pytest.mark.parametrize("wrong", [(), (1, 1), (-1,), (11,), (1.5,), 3])
+def test_lags(wrong):
+    assert validation.require_lags((0, 10, 3), 10) == (0, 10, 3)
+    advice = "this run has T = 10 steps, so lags 0 to 10 exist; give each once."
+    with pytest.raises(ValueError, match=re.escape(advice)):
+        validation.require_lags(wrong, 10)
+
+
+def test_structure():
+    like = (jnp.zeros(2), jnp.zeros(3))
+    validation.require_structure("state", (jnp.ones(2), jnp.ones(3)), like, "advice")
+    with pytest.raises(ValueError, match=r"^`state`: expected structure PyTreeDef"):
+        validation.require_structure("state", [jnp.ones(2)], like, "advice")
+    with says(ValueError, "`state[1]`: expected shape (3,), got (4,); do this."):
+        validation.require_structure("state", (jnp.ones(2), jnp.ones(4)), like, "do this")

@@ -1,0 +1,107 @@
+"""How often a cell's step is traced: at most 4 times at first, never again for equal shapes."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import rnndyn as rd
+
+TRACES = []
+
+
+@rd.specification
+class Counting(rd.cells.Cell):
+    """A vanilla cell that notes each trace of its step; `tag` gives each test its own cell."""
+
+    input_size: int
+    hidden_size: int
+    tag: str = ""
+
+    def init(self, key, *, gain=1.0):
+        return rd.cells.Vanilla(self.input_size, self.hidden_size).init(key, gain=gain)
+
+    def initial_state(self, params):
+        return {"h": jnp.zeros((self.hidden_size,), params.w_h.dtype)}
+
+    def step(self, params, state, x):
+        TRACES.append(self.tag)
+        return {"h": jnp.tanh(params(x, state["h"]))}
+
+    def output(self, state):
+        return state["h"]
+
+
+def setting(tag, seed):
+    """An equal cell each time, with other numbers of equal shapes."""
+    cell = Counting(2, 3, tag=tag)
+    params = cell.init(jax.random.key(seed), gain=0.8)
+    inputs = jax.random.normal(jax.random.key(seed + 100), (12, 2))
+    return cell, params, inputs
+
+
+def simulate(cell, params, inputs):
+    return rd.simulate(cell, params, inputs)
+
+
+def linearized(cell, params, inputs):
+    states = {"h": jnp.linspace(0.1, 0.3, 13 * 3).reshape(13, 3) + params.b[None]}
+    run = rd.Trajectory(states, states["h"][1:], inputs, jnp.int32(0))
+    return rd.linearize(cell, params, run, dense=False)
+
+
+def linearize(cell, params, inputs):
+    return linearized(cell, params, inputs).jacobians
+
+
+def gradient_flow(cell, params, inputs):
+    return rd.gradient_flow(linearized(cell, params, inputs))
+
+
+def singular_spectra(cell, params, inputs):
+    return rd.singular_spectra(linearized(cell, params, inputs), lags=(1, 5))
+
+
+def lyapunov_spectrum(cell, params, inputs):
+    return rd.lyapunov_spectrum(linearized(cell, params, inputs))
+
+
+def fixed_points(cell, params, inputs):
+    starts = inputs @ jnp.ones((2, 3)) + params.b[None]
+    return rd.fixed_points(rd.hold(cell, params, inputs[0]), starts)
+
+
+def stability(cell, params, inputs):
+    return rd.stability(rd.hold(cell, params, inputs[0]), params.w_h)
+
+
+def bifurcation_proximity(cell, params, inputs):
+    params = replace(params, b=0.0 * params.b)
+    return rd.bifurcation_proximity(rd.hold(cell, params, 0.0 * inputs[0]), jnp.zeros((1, 3)))
+
+
+ANALYSES = [
+    simulate,
+    linearize,
+    gradient_flow,
+    singular_spectra,
+    lyapunov_spectrum,
+    fixed_points,
+    stability,
+    bifurcation_proximity,
+]
+LIMIT = {"bifurcation_proximity": 16}  # gradients and Newton on an extended system trace it more
+
+
+@pytest.mark.parametrize("analysis", ANALYSES, ids=lambda f: f.__name__)
+def test_no_retrace_for_new_values_or_an_equal_cell(analysis):
+    tag = analysis.__name__
+    jax.clear_caches()
+    for seed in (0, 1, 2):
+        before = len(TRACES)
+        jax.block_until_ready(analysis(*setting(tag, seed)))
+        traced = len(TRACES) - before
+        limit = LIMIT.get(tag, 4) if seed == 0 else 0
+        assert traced <= limit, f"{tag}: {traced} traces at call {seed + 1}"
+        assert traced > 0 or seed > 0, f"{tag} never traced the step: the test sees nothing"
