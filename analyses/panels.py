@@ -93,8 +93,7 @@ def strip(ax: Axes, values: np.ndarray, ticks: Sequence[str], **options: Any) ->
 def decades(ax: Axes, values: np.ndarray, ticks: Sequence[str]) -> Any:
     """A strip of changes in decades: blue vanishes, white is kept, vermillion explodes."""
     colors = [plot.COLOURS["blue"], "#FFFFFF", plot.COLOURS["vermillion"]]
-    fates = LinearSegmentedColormap.from_list("fates", colors)
-    fates.set_bad("#E8E8E8")
+    fates = LinearSegmentedColormap.from_list("fates", colors).with_extremes(bad="#E8E8E8")
     norm = SymLogNorm(linthresh=2.0, linscale=0.6, vmin=-100.0, vmax=100.0)
     shown = np.ma.masked_invalid(np.clip(values, -100.0, 100.0))
     return strip(ax, shown, ticks, cmap=fates, norm=norm)

@@ -24,7 +24,7 @@ from analyses.decay import Decay
 from analyses.measure import Sizes
 from rnndyn import experiment, plot
 
-TITLE = "Across time scales gradients decay as theory says, far slower than without"
+TITLE = "Across time scales gradients decay as theory says, and slower than without"
 QUANTITY = {  # what each remembers, and what is varied
     "clockwork": ("Clockwork", "h", "$T_2={}$"),
     "dilated": ("Dilated", "h", "$d={}$"),
@@ -244,7 +244,8 @@ def _draw_bounded(ax, result, name) -> None:
 
 def _legend(ax) -> None:
     """In two columns, above what is drawn."""
-    ax.legend(loc="upper left", ncol=2, columnspacing=1.0)
+    legend = ax.legend(loc="upper left", ncol=2, columnspacing=0.7, handlelength=0.9)
+    legend.set_in_layout(False)
 
 
 def _draw_rates(ax, result) -> None:
@@ -259,10 +260,10 @@ def _draw_rates(ax, result) -> None:
         ax.plot(expected, measured, "o", color="black", markerfacecolor=face, label=label)
     ends = [min(expected), max(expected)]
     ax.plot(ends, ends, ":", color="black", zorder=0)
-    ax.set(xscale="log", yscale="log", title="rates of decay (per step)")
+    ax.set(xscale="log", yscale="log", title="decay per step")
     ax.set_xlabel("expected at rest")
     ax.set_ylabel("measured")
-    ax.legend(loc="upper left")
+    ax.legend(loc="lower right", handlelength=0.9)
 
 
 def _values(name: str, config: Config) -> tuple:
