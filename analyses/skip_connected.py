@@ -42,7 +42,7 @@ THEORY = {"dilated": r"$\lambda_1(1)/d$", "narx": "mean field"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Sizes):
-    hidden_size: int = experiment.setting(16, "n, units", smoke=4, accelerator=64, minimum=1)
+    hidden_size: int = experiment.setting(16, "n, units", smoke=4, accelerator=32, minimum=1)
     families: tuple[str, ...] = experiment.setting(
         tuple(FAMILIES), "kinds of skip", smoke=("dilated",), choices=tuple(FAMILIES)
     )

@@ -39,7 +39,7 @@ LN10 = np.log(10.0)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Sizes):
-    hidden_size: int = experiment.setting(16, "n, units, even", smoke=4, accelerator=64, minimum=2)
+    hidden_size: int = experiment.setting(16, "n, units, even", smoke=4, accelerator=32, minimum=2)
     washout: int = experiment.setting(200, "steps before the run", smoke=40)
     seeds: int = experiment.setting(3, "networks", smoke=2, accelerator=8, minimum=1)
     cells: tuple[str, ...] = experiment.setting(
