@@ -24,7 +24,7 @@ from analyses.decay import Decay
 from analyses.measure import Sizes
 from rnndyn import experiment, plot
 
-TITLE = "Across time scales gradients decay as theory says, and slower than without"
+TITLE = "Across time scales gradients decay as theory says (dotted), and slower than without"
 QUANTITY = {  # what each remembers, and what is varied
     "clockwork": ("Clockwork", "h", "$T_2={}$"),
     "dilated": ("Dilated", "h", "$d={}$"),
