@@ -3,7 +3,8 @@
 A plain tanh network, the LSTM of 1997, the LSTM with a forget gate and the GRU, on real input, at
 low, middle and high recurrent gain, with the gate that keeps (forget or update) half open or
 nearly open. For each: how large dh_T/dh_t is by lag, its singular values, and the leading Lyapunov
-exponent over the gain.
+exponent over the gain. Below, every gated cell, a row each: by how many decades the T steps change
+a gradient, over the gain, and over how many octaves of gain they keep it.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ if not __package__:  # run as a file: let it find the folder it belongs to
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import rnndyn as rd
-from analyses import inputs, panels, theory
+from analyses import inputs, panels, table, theory
 from analyses.measure import (
     Case,
     Sizes,
@@ -28,20 +29,26 @@ from analyses.measure import (
     log10_norm,
     measure,
     measure_exponents,
+    medians,
+    octaves_kept,
 )
 from rnndyn import experiment, plot
-from rnndyn.cells.initializers import Constant, Gaussian
 
 TITLES = {"vanilla": "plain tanh", "lstm_1997": "LSTM 1997", "lstm": "LSTM", "gru": "GRU"}
-TITLE = "Gates keep gradients over a wide range of gains, but set no bound to them"
+TITLE = "Open gates keep gradients over a wide range of gains, but set no bound to them"
 THEORY = {"vanilla": "mean field", "lstm_1997": "carousel", "lstm": "at rest", "gru": "at rest"}
-HAS_KEEPING_GATE = ("lstm", "gru")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Sizes):
     cells: tuple[str, ...] = experiment.setting(
         tuple(TITLES), "cells, a column each", smoke=("vanilla", "gru"), choices=tuple(TITLES)
+    )
+    table: tuple[str, ...] = experiment.setting(
+        tuple(table.GATED),
+        "cells, a row each",
+        smoke=("vanilla", "gru", "mgu"),
+        choices=tuple(table.GATED),
     )
     gains: tuple[float, ...] = experiment.setting(
         (0.5, 2.0, 8.0), "low, middle and high gain", minimum=0.0
@@ -66,17 +73,21 @@ def compute(config: Config) -> experiment.Result:
         cell = _cell(name, config)
         for gain, bias in _settings(name, config):
             cases[_part(name, gain, bias)] = Case(cell, config, gain, bias)
+    for name in dict.fromkeys(config.cells + config.table):
         for bias in _biases(name, config):
-            sweeps[_sweep(name, bias)] = Sweep(cell, config, config.sweep, bias)
+            sweeps[_sweep(name, bias)] = Sweep(_cell(name, config), config, config.sweep, bias)
     result = experiment.parts(config, measure, cases)
     return result | experiment.parts(config, measure_exponents, sweeps)
 
 
 def draw(result: experiment.Result) -> Figure:
-    """Gradient flow, spectra and exponents, a column for each cell."""
+    """Gradient flow, spectra and exponents, a column a cell; then all cells, a row each."""
     config = result.config
+    heights = (5.2, 0.16 * len(config.table) + 0.75)
     with plot.style():
-        figure, axes = plot.figure(3, len(config.cells), height=5.4, sharey="row")
+        figure, axes, below = panels.page(
+            3, len(config.cells), (1.0, 1.0, 0.9), heights=heights, sharey="row"
+        )
         for column, name in zip(axes.T, config.cells, strict=True):
             column[0].set_title(TITLES[name])
             parts = {
@@ -87,9 +98,11 @@ def draw(result: experiment.Result) -> Figure:
             panels.spectra(column[1], parts, panels.FATES)
             _draw_exponents(column[2], result, name)
         axes[0, 0].set_ylim(-30, 50)
+        axes[0, 0].set_yticks([-25, 0, 25, 50])
         axes[1, 0].set_ylim(-2.5, 1.0)
         panels.lag_key(axes[1, -1], result[_part(config.cells[0], config.gains[0], 0.0)])
-        panels.finish(figure, axes, title=TITLE)
+        _draw_table(figure, below, result)
+        panels.finish(figure, axes, below, title=TITLE)
     return figure
 
 
@@ -99,31 +112,24 @@ def claims(result: experiment.Result) -> dict:
     found: dict = {}
     for name in config.cells:
         settings = [result[_part(name, *setting)] for setting in _settings(name, config)]
-        sweep = result[_sweep(name, _biases(name, config)[-1])]
         found[name] = {
             "exponent_low_middle_high": [exponent(part) for part in settings],
             "log10_norm_at_last_lag": [log10_norm(part) for part in settings],
-            "octaves_of_gain_kept": _octaves_kept(sweep, config.steps),
-            "largest_exponent_over_gains": float(np.max(_medians(sweep))),
         }
-    return found | _verdicts(found, config)
+    for name in dict.fromkeys(config.cells + config.table):
+        sweeps = [result[_sweep(name, bias)] for bias in _biases(name, config)]
+        found.setdefault(name, {})
+        found[name]["octaves_of_gain_kept"] = octaves_kept(sweeps[-1], config.steps)
+        found[name]["largest_exponent_over_gains"] = float(np.max(medians(sweeps[-1])))
+        if table.has_keeping_gate(name):
+            half_open = octaves_kept(sweeps[0], config.steps)
+            found[name]["octaves_of_gain_kept_half_open"] = half_open
+    return found | _verdicts(found)
 
 
-def _octaves_kept(sweep: dict, steps: int) -> float:
-    """log2 of the range of gains over which T steps change the norm by less than a factor 100."""
-    gains = np.geomspace(sweep["gains"].min(), sweep["gains"].max(), 1001)
-    values = np.interp(np.log(gains), np.log(sweep["gains"]), _medians(sweep))
-    kept = np.abs(values) * steps < np.log(100.0)
-    return float(np.mean(kept) * np.log2(gains[-1] / gains[0]))
-
-
-def _medians(sweep: dict) -> np.ndarray:
-    return np.median(sweep["exponent"], axis=(1, 2))
-
-
-def _verdicts(found: dict, config: Config) -> dict:
+def _verdicts(found: dict) -> dict:
     """Gates against vanishing: kept over more octaves of gain than without; and exploding."""
-    gated = {name: found[name] for name in config.cells if name != "vanilla"}
+    gated = {name: one for name, one in found.items() if name not in ("vanilla", "residual")}
     verdicts = {}
     if gated and "vanilla" in found:
         plain = found["vanilla"]["octaves_of_gain_kept"]
@@ -141,13 +147,34 @@ def _verdict(fulfilling: list[str], names: Iterable[str]) -> str:
     return f"holds only for {', '.join(fulfilling)}" if fulfilling else "does not hold"
 
 
+def _draw_table(figure, axes, result) -> None:
+    """Decades of change, half open and open, and the octaves of gain that are kept."""
+    config = result.config
+    per_run = config.steps / np.log(10.0)
+    ticks = panels.fractions(config.sweep)
+    kept: dict[str, list[float]] = {}
+    for ax, bias in zip(axes, (0.0, config.gate_bias), strict=False):
+        sweeps = [result.parts.get(_sweep(name, bias)) for name in config.table]
+        values = [np.full(len(ticks), np.nan) if s is None else medians(s) for s in sweeps]
+        field = panels.decades(ax, per_run * np.array(values), ticks)
+        ax.set_title(f"change in {config.steps} steps, $b={bias:g}$")
+        ax.set_xlabel("recurrent gain $g$")
+        kept[f"$b={bias:g}$"] = [
+            np.nan if s is None else octaves_kept(s, config.steps) for s in sweeps
+        ]
+    panels.names(axes[0], [table.GATED[name] for name in config.table])
+    panels.decades_key(figure, field, axes[1])
+    colors = ("black", plot.COLOURS["purple"])
+    panels.dots(axes[2], kept, colors, "kept range of $g$ (octaves)")
+
+
 def _draw_exponents(ax, result, name) -> None:
     config = result.config
     fine = np.geomspace(min(config.sweep), max(config.sweep), 60)
     for bias, color in zip(_biases(name, config), ("black", plot.COLOURS["purple"]), strict=False):
         sweep = result[_sweep(name, bias)]
-        label = f"$b={bias:g}$" if name in HAS_KEEPING_GATE else "measured"
-        ax.plot(sweep["gains"], _medians(sweep), "o-", color=color, label=label)
+        label = f"$b={bias:g}$" if table.has_keeping_gate(name) else "measured"
+        ax.plot(sweep["gains"], medians(sweep), "o-", color=color, label=label)
         expected = [_theory(name, gain, bias, config) for gain in fine]
         ax.plot(fine, expected, ":", color=color, label=THEORY[name] if bias == 0 else None)
     ax.axhline(0.0, color="black", linewidth=0.6)
@@ -168,20 +195,12 @@ def _theory(name, gain, bias, config) -> float:
 
 
 def _cell(name: str, config: Config) -> rd.cells.Cell:
-    weights = {
-        "input_weights": Gaussian(config.input_gain),
-        "recurrent_weights": Gaussian(),
-    }
     sizes = (inputs.size(config.input), config.hidden_size)
-    if name == "lstm_1997":
-        return rd.cells.LSTM1997(*sizes, **weights)
-    if name == "lstm":
-        return rd.cells.LSTM(*sizes, forget_bias=0.0, bias=Constant(0.0), **weights)
-    return rd.cells.CELLS[name](*sizes, bias=Constant(0.0), **weights)
+    return table.build(name, *sizes, input_gain=config.input_gain)
 
 
 def _biases(name: str, config: Config) -> tuple[float, ...]:
-    return (0.0, config.gate_bias) if name in HAS_KEEPING_GATE else (0.0,)
+    return (0.0, config.gate_bias) if table.has_keeping_gate(name) else (0.0,)
 
 
 def _settings(name: str, config: Config) -> list[tuple[float, float]]:
@@ -199,7 +218,7 @@ def _sweep(name: str, bias: float) -> str:
 
 
 def _label(name: str, gain: float, bias: float) -> str:
-    return f"$g={gain:g}$" + (f", $b={bias:g}$" if name in HAS_KEEPING_GATE else "")
+    return f"$g={gain:g}$" + (f", $b={bias:g}$" if table.has_keeping_gate(name) else "")
 
 
 main = functools.partial(experiment.run, __doc__, Config, compute, draw, claims)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rnndyn as rd
-from analyses import inputs
+from analyses import inputs, table
 from rnndyn import experiment
 
 
@@ -45,6 +45,15 @@ class Sweep:
     gate_bias: float = 0.0
 
 
+@dataclasses.dataclass(frozen=True)
+class Strengths:
+    """One cell at several strengths of its input, for its singular values at the last lag."""
+
+    cell: rd.cells.Cell
+    config: Sizes
+    strengths: tuple[float, ...]
+
+
 def measure(case: Case) -> dict[str, np.ndarray]:
     """Run a cell over all seeds and sequences and linearize it along each run.
 
@@ -68,12 +77,34 @@ def measure(case: Case) -> dict[str, np.ndarray]:
 
 
 def measure_exponents(sweep: Sweep) -> dict[str, np.ndarray]:
-    """The leading exponent at each gain: "gains" (G,), "exponent" (G, seeds, sequences)."""
+    """The leading exponent at each gain: "gains" (G,), "exponent" (G, seeds, sequences).
+
+    Matrix-free, as some states are large; the washout turns the frame as well.
+    """
+    config = sweep.config
+    drawn, bias = draws(config), jnp.asarray(sweep.gate_bias, float)
     found = [
-        _leading(_linearizations(sweep.cell, sweep.config, gain, sweep.gate_bias))
+        _leading(sweep.cell, *drawn, jnp.asarray(gain, float), bias, config.washout)
         for gain in sweep.gains
     ]
     return {"gains": np.array(sweep.gains), "exponent": np.stack(found)}
+
+
+def measure_strengths(case: Strengths) -> dict[str, np.ndarray]:
+    """Singular values of dh_T/dh_t over the whole run, at each strength of the input.
+
+    Returns
+    -------
+    dict
+        "strengths" (S,), factors of the input; "log_values" (S, seeds, sequences, n), natural
+        logarithms, the hidden block; "status" (S, seeds, sequences).
+    """
+    config, found = case.config, []
+    for strength in case.strengths:
+        lin = _linearizations(case.cell, config, 1.0, 0.0, strength)
+        found.append(_last_spectrum(lin, spectrum_lags(config.steps)[-1:]))
+    values, status = (np.stack(part) for part in zip(*found, strict=True))
+    return {"strengths": np.array(case.strengths), "log_values": values, "status": status}
 
 
 def draws(config: Sizes) -> tuple[jax.Array, jax.Array]:
@@ -97,23 +128,41 @@ def spectrum_lags(steps: int) -> tuple[int, ...]:
     return tuple(sorted({1, 8, middle, last}))
 
 
-def _linearizations(cell, config: Sizes, gain: float, gate_bias: float) -> rd.Linearization:
+def _linearizations(
+    cell, config: Sizes, gain: float, gate_bias: float, strength: float = 1.0
+) -> rd.Linearization:
     """The Jacobians along all runs, leading axes (seeds, sequences).
 
     They are formed apart from what is measured on them, which then compiles once for all cells
     of one size rather than once a cell.
     """
+    keys, driven = draws(config)
     numbers = (jnp.asarray(value, float) for value in (gain, gate_bias))
-    return _linearize(cell, *draws(config), *numbers, config.washout)
+    return _linearize(cell, keys, strength * driven, *numbers, config.washout)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 5))
+def once_a_cell(function):
+    """`jax.jit`, with cell and washout static, for what is compiled for every cell anew.
+
+    On a CPU compiling then costs far more than running, and without LLVM's optimisations a third
+    of that; the arithmetic is the same.
+    """
+
+    @functools.cache
+    def compiled(backend):
+        options = {"xla_backend_optimization_level": 0} if backend == "cpu" else None
+        return jax.jit(function, static_argnames=("cell", "washout"), compiler_options=options)
+
+    return lambda *args: compiled(jax.default_backend())(*args)
+
+
+@once_a_cell
 def _linearize(cell, keys, driven, gain, gate_bias, washout):
     def one(key, x):
-        params = _open_gate(cell, cell.init(key, gain=gain), gate_bias)
+        params = table.open_gate(cell, cell.init(key, gain=gain), gate_bias)
         return rd.linearize(cell, params, washed_run(cell, params, x, washout), dense=True)
 
-    return _over_all(one)(keys, driven)
+    return over_all(one)(keys, driven)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
@@ -132,12 +181,26 @@ def _analyse(lin, lags, few_lags):
     return jax.vmap(jax.vmap(one))(lin)
 
 
-@jax.jit
-def _leading(lin):
-    return jax.vmap(jax.vmap(lambda one: rd.lyapunov_spectrum(one, k=1).exponents[0]))(lin)
+@functools.partial(jax.jit, static_argnums=1)
+def _last_spectrum(lin, lags):
+    def one(lin):
+        spectra = rd.singular_spectra(lin, lags=lags, block="hidden")
+        return spectra.log_values[0], spectra.status[0]
+
+    return jax.vmap(jax.vmap(one))(lin)
 
 
-def _over_all(measured):
+@once_a_cell
+def _leading(cell, keys, driven, gain, gate_bias, washout):
+    def one(key, x):
+        params = table.open_gate(cell, cell.init(key, gain=gain), gate_bias)
+        lin = rd.linearize(cell, params, rd.simulate(cell, params, x), dense=False)
+        return rd.lyapunov_spectrum(lin, k=1, warmup=washout).exponents[0]
+
+    return over_all(one)(keys, driven)
+
+
+def over_all(measured):
     """A function of key and sequence, over all pairs of them."""
     return jax.vmap(jax.vmap(measured, in_axes=(None, 0)), in_axes=(0, None))
 
@@ -149,14 +212,6 @@ def washed_run(cell: rd.cells.Cell, params: Any, x: jax.Array, washout: int) -> 
     return rd.simulate(cell, params, x[washout:], start)
 
 
-def _open_gate(cell: rd.cells.Cell, params: Any, bias: jax.Array) -> Any:
-    """Forget gate of the LSTM, update gate of the GRU: in both the second block of b."""
-    if not isinstance(cell, rd.cells.LSTM | rd.cells.GRU):
-        return params
-    n = cell.hidden_size
-    return dataclasses.replace(params, b=params.b.at[n : 2 * n].add(bias))
-
-
 def exponent(part: dict[str, np.ndarray]) -> float:
     """The median over seeds and sequences of the leading exponent."""
     return float(np.median(part["exponent"]))
@@ -165,3 +220,17 @@ def exponent(part: dict[str, np.ndarray]) -> float:
 def log10_norm(part: dict[str, np.ndarray], at: int = -1) -> float:
     """The median of log10 ||dh_T/dh_t|| at one of the lags that were measured."""
     return float(np.median(part["log_norm"][..., at]) / np.log(10.0))
+
+
+def medians(sweep: dict[str, np.ndarray]) -> np.ndarray:
+    """At each gain of a sweep the median over seeds and sequences of the exponent, (G,)."""
+    return np.median(sweep["exponent"], axis=(1, 2))
+
+
+def octaves_kept(sweep: dict[str, np.ndarray], steps: int) -> float:
+    """log2 of the range of gains over which T steps change the norm by less than a factor 100."""
+    gains = np.geomspace(sweep["gains"].min(), sweep["gains"].max(), 1001)
+    lowest = -1e9  # an exponent of -inf would make its neighbours NaN
+    values = np.interp(np.log(gains), np.log(sweep["gains"]), np.maximum(medians(sweep), lowest))
+    kept = np.abs(values) * steps < np.log(100.0)
+    return float(np.mean(kept) * np.log2(gains[-1] / gains[0]))

@@ -38,3 +38,43 @@ def lstm_at_rest(gain: float, bias: float) -> float:
 
 def _mean(values: np.ndarray) -> float:
     return float(_WEIGHTS @ values)
+
+
+def slowest(matrix: np.ndarray) -> float:
+    """ln of the spectral radius: how a product of equal Jacobians grows per step."""
+    return math.log(np.max(np.abs(np.linalg.eigvals(matrix))))
+
+
+def clockwork_at_rest(blocks: list[np.ndarray], periods: tuple[int, ...]) -> float:
+    """A module of period T_i moves once in T_i steps: the slowest of rho(D_i W_ii)^(1/T_i).
+
+    The monodromy is block triangular, so what lies between the modules has no part in it.
+    """
+    return max(slowest(b) / period for b, period in zip(blocks, periods, strict=True))
+
+
+def narx_at_rest(weights: np.ndarray) -> float:
+    """The root of det(l^K I - sum_k l^(K-k) D W_k) = 0 of largest modulus; D W_k are (K, n, n)."""
+    order, n = weights.shape[:2]
+    return slowest(np.vstack([np.hstack(weights), np.eye((order - 1) * n, order * n)]))
+
+
+def sru_at_rest(alphas: np.ndarray, feedback: np.ndarray) -> float:
+    """mu' = alpha mu + (1 - alpha) phi, feedback K = dphi/dmu (s, scales s).
+
+    J = D(alpha) (x) I + (1 - alpha) (x) K.
+    """
+    carried = np.kron(np.diag(alphas), np.eye(len(feedback)))
+    return slowest(carried + np.kron(1.0 - alphas[:, None], feedback))
+
+
+def fru_bounds(largest: float, cosines: np.ndarray) -> np.ndarray:
+    """Bounds of the log singular values over the last 0, 1, ..., T steps: (2, T + 1), lower first.
+
+    J_t = I + (1/T) c_t (x) K_t with ||K_t|| <= `largest`, cosines (T, F): the singular values of a
+    product lie between those of prod (1 -+ largest ||c_t||/T); -inf once a factor is not positive.
+    """
+    pushes = largest * np.linalg.norm(cosines, axis=1)[::-1] / len(cosines)
+    with np.errstate(divide="ignore"):
+        factors = np.log([np.maximum(1.0 - pushes, 0.0), 1.0 + pushes])
+    return np.concatenate([np.zeros((2, 1)), np.cumsum(factors, axis=1)], axis=1)

@@ -29,12 +29,23 @@ def device() -> dict[str, Any]:
 
 
 def git_state(folder: pathlib.Path) -> str:
-    """`git describe` of a folder's repository, with "-dirty" if it has changes; else "unknown"."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--tags", "--dirty"]
+    """`git describe` of a folder's repository, with "-dirty" if tracked code differs from it.
+
+    Code is what ends in .py or .toml: the figures that an earlier script has just rewritten are
+    not a change of the state that the next one runs in. "unknown" without a repository.
+    """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        described = _git(folder, "describe", "--always", "--tags")
+        code = (":(top)*.py", ":(top)*.toml")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", *code)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
+    return described + ("-dirty" if changed else "")
+
+
+def _git(folder: pathlib.Path, *words: str) -> str:
+    command = ["git", "-C", str(folder), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     return done.stdout.strip()
 
 

@@ -133,6 +133,32 @@ def test_a_linear_orthogonal_network_is_an_isometry_times_its_gain():
     assert not part["status"].any()
 
 
+def test_exponents_over_gains_of_a_linear_orthogonal_network_are_the_gains():
+    cell = cells.OrthogonalRNN(32, 5, activation="identity")
+    config = measure.Sizes(input="noise", hidden_size=5, steps=16, washout=4, seeds=2, sequences=3)
+    sweep = measure.measure_exponents(measure.Sweep(cell, config, (0.5, 3.0)))
+    eps = np.finfo(sweep["exponent"].dtype).eps
+    expected = np.log([0.5, 3.0])[:, None, None]
+    np.testing.assert_allclose(sweep["exponent"], np.tile(expected, (1, 2, 3)), rtol=64 * eps)
+
+
+def test_stronger_input_saturates_an_orthogonal_tanh_network():
+    cell = cells.OrthogonalRNN(32, 5, input_weights=cells.initializers.Gaussian(1.0))
+    config = measure.Sizes(input="noise", hidden_size=5, steps=16, washout=4, seeds=2, sequences=3)
+    part = measure.measure_strengths(measure.Strengths(cell, config, (0.0, 1.0)))
+    assert part["log_values"].shape == (2, 2, 3, 5) and not part["status"].any()
+    assert np.max(np.abs(part["log_values"][0])) < 1e-4 < 1 < -np.max(part["log_values"][1])
+
+
+def test_octaves_kept_are_those_where_the_norm_stays_within_a_factor_100():
+    sweep = {"gains": np.array([0.5, 1.0, 2.0]), "exponent": np.array([-1.0, 0.0, 1.0])}
+    sweep["exponent"] = sweep["exponent"][:, None, None]
+    expected = 2 * np.log(100.0) / 100
+    assert abs(measure.octaves_kept(sweep, 100) - expected) < 2 * 2 / 1001
+    sweep["exponent"] = np.array([-np.inf, 0.0, 0.0])[:, None, None]
+    assert abs(measure.octaves_kept(sweep, 100) - 1.0) < 2 / 1001
+
+
 def test_the_gate_bias_goes_to_the_gate_that_keeps():
     """Wide open, LSTM and GRU neither forget nor write, whatever the gain of their weights."""
     zero = cells.initializers.Constant(0.0)

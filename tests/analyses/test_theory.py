@@ -54,3 +54,45 @@ def test_lstm_at_rest_loses_stability_where_it_should():
     """Real eigenvalue w of U_g at w = 4 (1 - f): 2 for b = 0, 1.0757656854799804 for b = 1."""
     assert theory.lstm_at_rest(2.0, 0.0) == pytest.approx(0.0, abs=1e-15)
     assert theory.lstm_at_rest(1.0757656854799804, 1.0) == pytest.approx(0.0, abs=1e-14)
+
+
+def test_narx_of_one_unit_is_its_polynomial():
+    weights = np.array([0.3, -0.2, 0.5])
+    expected = math.log(np.max(np.abs(np.roots([1.0, *-weights]))))
+    assert theory.narx_at_rest(weights.reshape(3, 1, 1)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_clockwork_is_the_slowest_eigenvalue_of_its_monodromy():
+    """Two modules of two units, periods 2 and 3: the product of the Jacobians of six steps."""
+    rng = np.random.default_rng(0)
+    w = np.triu(np.ones((2, 2))).repeat(2, 0).repeat(2, 1) * rng.standard_normal((4, 4)) / 2
+    product = np.eye(4)
+    for t in range(6):
+        fires = np.repeat([t % 2 == 0, t % 3 == 0], 2)
+        product = np.where(fires[:, None], w, np.eye(4)) @ product
+    expected = math.log(np.max(np.abs(np.linalg.eigvals(product)))) / 6
+    found = theory.clockwork_at_rest([w[:2, :2], w[2:, 2:]], (2, 3))
+    assert found == pytest.approx(expected, rel=1e-10)
+
+
+def test_sru_without_feedback_decays_at_its_largest_alpha_and_with_it_as_its_jacobian():
+    alphas = np.array([0.25, 0.9])
+    assert theory.sru_at_rest(alphas, np.zeros((3, 6))) == pytest.approx(math.log(0.9), rel=1e-12)
+    feedback = np.random.default_rng(1).standard_normal((3, 6)) / 4
+
+    def step(mu):
+        return (alphas[:, None] * mu + (1 - alphas)[:, None] * (feedback @ mu.ravel())).ravel()
+
+    jacobian = np.stack([step(unit.reshape(2, 3)) for unit in np.eye(6)], axis=1)
+    expected = math.log(np.max(np.abs(np.linalg.eigvals(jacobian))))
+    assert theory.sru_at_rest(alphas, feedback) == pytest.approx(expected, rel=1e-12)
+
+
+def test_fru_bounds_run_backwards_from_the_last_step_and_do_not_need_its_number():
+    cosines = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 0.5]])
+    lower, upper = theory.fru_bounds(1.2, cosines)
+    np.testing.assert_allclose(upper[:3], [0.0, math.log(1.2), math.log(1.2 * 1.4)], rtol=1e-12)
+    np.testing.assert_allclose(lower[:3], [0.0, math.log(0.8), math.log(0.8 * 0.6)], rtol=1e-12)
+    many = theory.fru_bounds(1.2, np.ones((10**5, 2)))[:, -1]
+    np.testing.assert_allclose(many, [-1.2 * math.sqrt(2), 1.2 * math.sqrt(2)], rtol=1e-4)
+    assert theory.fru_bounds(6.0, cosines)[0, -1] == -np.inf

@@ -53,6 +53,16 @@ def test_over_the_training_length_a_gradient_grows_gamma_times_and_no_more(gamma
     np.testing.assert_allclose(cell.bound, 10 ** (np.log10(gamma) / steps), rtol=tol("step"))
 
 
+def test_over_another_length_the_bound_is_another():
+    """gamma holds for the length that was trained on: over twice as many steps it is gamma^2."""
+    cell = IndRNN(3, 4, steps=50, gamma=2.0)
+    params = cell.init(jax.random.key(0))
+    params = dataclasses.replace(params, u=jnp.full(4, cell.bound), b=jnp.ones(4))
+    lin = rd.linearize(cell, params, rd.simulate(cell, params, jnp.zeros((100, 3))))
+    norms = np.exp(rd.gradient_flow(lin, lags=(50, 100)).log_norm)
+    np.testing.assert_allclose(norms, [2.0, 4.0], rtol=tol("bound_power"))
+
+
 def test_a_unit_rests_where_its_line_meets_the_diagonal():
     cell = IndRNN(3, 4)
     params = IndRNNParams(

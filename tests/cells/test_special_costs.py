@@ -2,6 +2,8 @@
 
 import pytest
 
+from rnndyn.cells.containers import Stack
+from rnndyn.cells.elman import IRNN, OrthogonalRNN
 from rnndyn.cells.identity import RIN, DiracRNN, NpRNN
 from rnndyn.cells.indrnn import IndRNN
 from rnndyn.cells.looks_linear import CReluRNN, MirrorRNN
@@ -16,7 +18,10 @@ FFT = 5 * K * 5  # of K = 2^5 numbers
 DIAGONAL, REFLECTION = 6 * K, 20 * K  # a complex product; ||v||, v* z, and z - 2 v v* z
 
 EQUATIONS = {
+    IRNN(M, N): DENSE,
     NpRNN(M, N): DENSE,
+    OrthogonalRNN(M, N): DENSE,
+    Stack(M, N): DENSE + 4 * N * N,
     RIN(M, N): DENSE,
     RIN(M, N, depth=2): DENSE + 2 * N * N,
     DiracRNN(M, N): DENSE + 2 * N * N,  # with the norms of the rows

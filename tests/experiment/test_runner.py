@@ -159,13 +159,20 @@ def test_git_state_of_a_changed_repository(tmp_path):
         subprocess.run(["git", "-C", str(tmp_path), *identity, *words], check=True)
 
     git("init", "-q")
-    (tmp_path / "a").write_text("1")
-    git("add", "a")
+    inner = tmp_path / "scripts"
+    inner.mkdir()
+    for name in ("a.py", "scripts/b.py", "figure.png"):
+        (tmp_path / name).write_text("1")
+    git("add", ".")
     git("commit", "-qm", "a")
     git("tag", "v1")
-    assert provenance.git_state(tmp_path) == "v1"
-    (tmp_path / "a").write_text("2")
-    assert provenance.git_state(tmp_path) == "v1-dirty"
+    assert provenance.git_state(inner) == "v1"
+    (tmp_path / "figure.png").write_text("2")
+    assert provenance.git_state(inner) == "v1"
+    for name in ("a.py", "scripts/b.py"):
+        (tmp_path / name).write_text("2")
+        assert provenance.git_state(inner) == "v1-dirty"
+        (tmp_path / name).write_text("1")
 
 
 def test_ctrl_c_in_a_process_of_its_own(tmp_path):
