@@ -17,12 +17,14 @@ from rnndyn.core.pytree import coordinate_names, flatten, pytree, specification,
 from rnndyn.core.status import NotConverged, Status, check, describe
 from rnndyn.flow import (
     GradientFlow,
+    LyapunovCheckpoint,
     LyapunovSpectrum,
     SingularSpectra,
     default_lags,
     gradient_flow,
     kaplan_yorke,
     lyapunov_spectrum,
+    lyapunov_stream,
     singular_spectra,
 )
 from rnndyn.linearize import Linearization, linearize
@@ -49,6 +51,7 @@ __all__ = [
     "GradientFlow",
     "Kind",
     "Linearization",
+    "LyapunovCheckpoint",
     "LyapunovSpectrum",
     "Map",
     "NotConverged",
@@ -78,6 +81,7 @@ __all__ = [
     "kaplan_yorke",
     "linearize",
     "lyapunov_spectrum",
+    "lyapunov_stream",
     "maps",
     "orbit",
     "pytree",
