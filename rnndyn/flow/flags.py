@@ -204,7 +204,9 @@ def _attempt(source: Any, now: _Stretch, length: jax.Array) -> _Stretch:
     single, finite = steps == 1, jnp.all(jnp.isfinite(panel))
     made = _eliminate(panel, steps)
     affordable = jnp.max(now.error + made.error) <= budget
-    affordable &= finite & (single | _in_range(panel))
+    # A zero pivot is exact after one step; after more it may be what rounding left.
+    whole = _in_range(panel) & jnp.all(made.growth > -jnp.inf)
+    affordable &= finite & (single | whole)
     if panel.shape[0] == panel.shape[1]:
         made = _repeat_if(single & finite & ~affordable, source, carry, made)
     accepted = affordable | single

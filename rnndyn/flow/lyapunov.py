@@ -62,7 +62,7 @@ class LyapunovSpectrum:
     error : jax.Array, shape (k,)
         What rounding may have done to each exponent: the first-order effect of relative errors
         eps in every entry of every product, estimated from the factors and taken 16 times. At
-        most `tol`, unless even single steps lose more. 0 for diagonal Jacobians.
+        most `tol`, unless even single steps lose more. 0 for diagonal Jacobians and for -inf.
     windows : jax.Array, shape (w, k)
         Finite-time exponents: the mean growth per step in each window, in order of time; columns
         as in `exponents`.
@@ -276,10 +276,12 @@ def summary(
     order = jnp.argsort(-means)[:k]
     exponents = means[order]
     windows = jnp.where(carry.finite, windows, jnp.nan)[:, order]
+    annihilated = jnp.isneginf(exponents)
+    rounding = jnp.where(carry.finite, spent / count, jnp.nan)[order]
     return LyapunovSpectrum(
         exponents=exponents,
-        standard_error=_standard_error(windows, jnp.isneginf(exponents)),
-        error=jnp.where(carry.finite, spent / count, jnp.nan)[order],
+        standard_error=_standard_error(windows, annihilated),
+        error=jnp.where(annihilated, jnp.zeros_like(rounding), rounding),
         windows=windows,
         kaplan_yorke=kaplan_yorke(exponents),
         entropy=jnp.sum(jnp.where(exponents < 0, jnp.zeros_like(exponents), exponents)),
