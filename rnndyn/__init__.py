@@ -16,14 +16,22 @@ from rnndyn.cells import initializers
 from rnndyn.core.pytree import coordinate_names, flatten, pytree, specification, unflatten
 from rnndyn.core.status import NotConverged, Status, check, describe
 from rnndyn.flow import (
+    CovariantVectors,
     GradientFlow,
+    LyapunovCheckpoint,
     LyapunovSpectrum,
+    NonNormality,
     SingularSpectra,
+    TransientGrowth,
+    covariant_vectors,
     default_lags,
     gradient_flow,
     kaplan_yorke,
     lyapunov_spectrum,
+    lyapunov_stream,
+    non_normality,
     singular_spectra,
+    transient_growth,
 )
 from rnndyn.linearize import Linearization, linearize
 from rnndyn.maps import Map, hold, iterate, orbit
@@ -44,13 +52,16 @@ __version__ = "0.1.0"
 __all__ = [
     "BidirectionalRun",
     "Branch",
+    "CovariantVectors",
     "Event",
     "FixedPoints",
     "GradientFlow",
     "Kind",
     "Linearization",
+    "LyapunovCheckpoint",
     "LyapunovSpectrum",
     "Map",
+    "NonNormality",
     "NotConverged",
     "PointType",
     "Proximity",
@@ -58,6 +69,7 @@ __all__ = [
     "Stability",
     "Status",
     "Trajectory",
+    "TransientGrowth",
     "UniquePoints",
     "bifurcation_proximity",
     "cells",
@@ -65,6 +77,7 @@ __all__ = [
     "constraints",
     "continuation",
     "coordinate_names",
+    "covariant_vectors",
     "default_lags",
     "describe",
     "describe_stop",
@@ -78,7 +91,9 @@ __all__ = [
     "kaplan_yorke",
     "linearize",
     "lyapunov_spectrum",
+    "lyapunov_stream",
     "maps",
+    "non_normality",
     "orbit",
     "pytree",
     "sample_states",
@@ -87,6 +102,7 @@ __all__ = [
     "specification",
     "stability",
     "testing",
+    "transient_growth",
     "unflatten",
     "unique",
 ]

@@ -70,6 +70,9 @@ MULTIPLES = {
     "transposed_slope": (2**18, "relative: forward and backward derivatives; < 1e-10"),
     "exponent_digits": (2**22, "absolute: oracles printed to 1e-9"),
     "flow_slope": (2**32, "relative: derivatives against central differences, 1e-6"),
+    # Lyapunov exponents
+    "exponent_equal": (4.6e7, "absolute: the exponents of QR at every step, to the default 1e-8"),
+    "covariant": (2**14, "absolute: unit vectors known in advance, condition <= 1e2; < 4e-12"),
 }
 
 
