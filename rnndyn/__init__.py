@@ -18,11 +18,14 @@ from rnndyn.core.status import NotConverged, Status, check, describe
 from rnndyn.flow import (
     GradientFlow,
     LyapunovSpectrum,
+    Pathways,
     SingularSpectra,
+    carry,
     default_lags,
     gradient_flow,
     kaplan_yorke,
     lyapunov_spectrum,
+    pathways,
     singular_spectra,
 )
 from rnndyn.linearize import Linearization, linearize
@@ -52,6 +55,7 @@ __all__ = [
     "LyapunovSpectrum",
     "Map",
     "NotConverged",
+    "Pathways",
     "PointType",
     "Proximity",
     "SingularSpectra",
@@ -60,6 +64,7 @@ __all__ = [
     "Trajectory",
     "UniquePoints",
     "bifurcation_proximity",
+    "carry",
     "cells",
     "check",
     "constraints",
@@ -80,6 +85,7 @@ __all__ = [
     "lyapunov_spectrum",
     "maps",
     "orbit",
+    "pathways",
     "pytree",
     "sample_states",
     "simulate",
