@@ -16,16 +16,21 @@ from rnndyn.cells import initializers
 from rnndyn.core.pytree import coordinate_names, flatten, pytree, specification, unflatten
 from rnndyn.core.status import NotConverged, Status, check, describe
 from rnndyn.flow import (
+    Contributions,
     GradientFlow,
     LyapunovSpectrum,
     Pathways,
+    Shattering,
     SingularSpectra,
     carry,
+    contributions,
     default_lags,
     gradient_flow,
     kaplan_yorke,
     lyapunov_spectrum,
+    mean_field,
     pathways,
+    shattering,
     singular_spectra,
 )
 from rnndyn.linearize import Linearization, linearize
@@ -47,6 +52,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BidirectionalRun",
     "Branch",
+    "Contributions",
     "Event",
     "FixedPoints",
     "GradientFlow",
@@ -58,6 +64,7 @@ __all__ = [
     "Pathways",
     "PointType",
     "Proximity",
+    "Shattering",
     "SingularSpectra",
     "Stability",
     "Status",
@@ -69,6 +76,7 @@ __all__ = [
     "check",
     "constraints",
     "continuation",
+    "contributions",
     "coordinate_names",
     "default_lags",
     "describe",
@@ -84,10 +92,12 @@ __all__ = [
     "linearize",
     "lyapunov_spectrum",
     "maps",
+    "mean_field",
     "orbit",
     "pathways",
     "pytree",
     "sample_states",
+    "shattering",
     "simulate",
     "singular_spectra",
     "specification",

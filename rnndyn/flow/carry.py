@@ -143,7 +143,9 @@ def _apply(eqn: Any, values: list[Any], alive: list[bool]) -> tuple[list[Any], l
         if eqn.primitive.name not in _INLINED:
             got = f"one inside `{eqn.primitive.name}`"
             advice = "write the step without a loop around its products"
-            raise ValueError(validation.sentence("cell", "sums over units in the open", got, advice))
+            raise ValueError(
+                validation.sentence("cell", "sums over units in the open", got, advice)
+            )
         return _evaluate(inner[0].jaxpr, inner[0].consts, values, alive)
     bound = eqn.primitive.get_bind_params(eqn.params)
     functions, options = bound if isinstance(bound, tuple) else ((), bound)  # by version of JAX

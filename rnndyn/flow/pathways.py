@@ -130,7 +130,9 @@ def pathways(
     """
     require_cell("cell", cell)
     whole = linearize(cell, params, run, dense=False)
-    asked = validation.require_lags(default_lags(whole.steps) if lags is None else lags, whole.steps)
+    asked = validation.require_lags(
+        default_lags(whole.steps) if lags is None else lags, whole.steps
+    )
     validation.require_choice("by", by, ("carry", "delay"))
     advice = "1 tells the paths with one recurrence apart from the rest"
     recurrences = validation.require_int("recurrences", recurrences, 0, advice)
@@ -271,7 +273,8 @@ def _length(mass: graded.Rows, from_: np.ndarray) -> jax.Array:
 
 
 def _ends(cell, params, whole, block) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    pair = block if isinstance(block, tuple) and len(block) == 2 else (block, block)
+    pair: tuple[Any, Any] = block if isinstance(block, tuple) else (block, block)
+    validation.require_shape("block", np.zeros(len(pair)), (2,), "a pair is (to, from)")
     shapes = jax.eval_shape(cell.initial_state, params)
     named: dict[str, tuple[int, ...]] = {}
     for index, name in enumerate(coordinate_names(shapes)):
