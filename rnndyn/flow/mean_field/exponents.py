@@ -11,7 +11,8 @@ from rnndyn.flow.mean_field.quadrature import (
     Activation,
     floats,
     function_of,
-    normal_mean,
+    node_mean,
+    nodes,
     slope_of,
 )
 
@@ -79,10 +80,10 @@ def exponent_density(
     ranks = (jnp.arange(k, dtype=dtype) + 0.5) / k
     size = jnp.sqrt(jnp.maximum(variance, FLOOR))
 
+    squares = nodes(lambda z: 2 * jnp.log(jnp.abs(slope_of(phi)(size * z))), dtype)
+
     def counted(log_y):
-        return normal_mean(
-            lambda z: jax.nn.sigmoid(log_y + 2 * jnp.log(jnp.abs(slope_of(phi)(size * z)))), dtype
-        )
+        return node_mean(jax.nn.sigmoid(log_y + squares))
 
     def rate(rank):
         def halve(_, ends):

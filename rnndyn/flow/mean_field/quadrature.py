@@ -34,14 +34,23 @@ _LINE, _PLANE = _midpoints(4000, 10.0), _midpoints(240, 7.2)
 
 def normal_mean(function: Callable[[jax.Array], jax.Array], dtype: Any = None) -> jax.Array:
     """E f(z), z standard normal; `function` maps nodes (..., 4000) elementwise."""
-    nodes, weights = (jnp.asarray(part, dtype) for part in _LINE)
-    return function(nodes) @ weights
+    return node_mean(nodes(function, dtype))
+
+
+def nodes(function: Callable[[jax.Array], jax.Array], dtype: Any = None) -> jax.Array:
+    """f at the nodes of a standard normal, shape (4000,)."""
+    return function(jnp.asarray(_LINE[0], dtype))
+
+
+def node_mean(values: jax.Array) -> jax.Array:
+    """The mean of values at the nodes."""
+    return values @ jnp.asarray(_LINE[1], values.dtype)
 
 
 def plane_mean(function: Callable[[jax.Array, jax.Array], jax.Array], dtype: Any) -> jax.Array:
     """E f(z1, z2) of two independent standard normals."""
-    nodes, weights = (jnp.asarray(part, dtype) for part in _PLANE)
-    return weights @ function(nodes[:, None], nodes[None, :]) @ weights
+    at, weights = (jnp.asarray(part, dtype) for part in _PLANE)
+    return weights @ function(at[:, None], at[None, :]) @ weights
 
 
 def fixed_variance(received: Callable, start: jax.Array) -> tuple[jax.Array, jax.Array]:
