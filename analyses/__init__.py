@@ -1,3 +1,3 @@
 """One script, one question, one figure. `python -m analyses` lists them and runs them all."""
 
-SCRIPTS = ("gated", "skip_connected", "initialisation", "chaos", "pathways")
+SCRIPTS = ("gated", "skip_connected", "initialisation", "spectra", "chaos", "pathways")

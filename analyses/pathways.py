@@ -54,9 +54,7 @@ class Config(Sizes):
     gain: float = experiment.setting(1.0, "recurrent gain", minimum=0.0)
     gate_bias: float = experiment.setting(2.0, "bias of the keeping gate")
     order: int = experiment.setting(4, "order of NARX, dilation", smoke=2, minimum=1)
-    depth: int = experiment.setting(
-        24, "steps over which gradients may shatter", smoke=8, minimum=2
-    )
+    depth: int = experiment.setting(24, "steps that may shatter gradients", smoke=8, minimum=2)
 
 
 def compute(config: Config) -> experiment.Result:
@@ -98,16 +96,18 @@ def _measure_line(case) -> dict[str, np.ndarray]:
     name, config = case
     steps = 1 if name == "shallow" else config.depth
     keys = jax.random.split(jax.random.key(config.seed), 8 * config.seeds)
-    found = _line(_rectifier(name, config), keys, steps)
+    gain = 0.5 if name == "residual" else 2**0.5
+    found = _line(_rectifier(name, config), keys, steps, gain)
     return {"autocorrelation": np.asarray(found.autocorrelation), "lags": np.asarray(found.lags[0])}
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _line(cell, keys, steps):
+@functools.partial(jax.jit, static_argnums=(0, 2, 3))
+def _line(cell, keys, steps, gain):
     line = jnp.linspace(-2.0, 2.0, POINTS)[:, None]
 
     def one(key):
-        params, readout = cell.init(key, gain=2**0.5), jax.random.normal(key, (cell.hidden_size,))
+        params, readout = cell.init(key, gain=gain), jax.random.normal(key, (cell.hidden_size,))
+        params = dataclasses.replace(params, b=params.b + jax.random.normal(key, params.b.shape))
 
         def last(x):
             driven = jnp.concatenate([x[None], jnp.zeros((steps - 1, 1))])
@@ -186,7 +186,6 @@ def _draw_lines(ax, result) -> None:
 
 def claims(result: experiment.Result) -> dict:
     """Shares of the carry, lengths of paths, and how fast gradients lose their neighbours."""
-    config = result.config
     found: dict = {}
     for name in CARRIED:
         part = result[f"paths {name}"]
@@ -207,7 +206,6 @@ def claims(result: experiment.Result) -> dict:
     found["residual connections keep gradients from shattering"] = (
         "holds" if order else "does not hold"
     )
-    del config
     return found
 
 
@@ -243,10 +241,10 @@ def _rectifier(name: str, config: Config) -> rd.cells.Cell:
     sizes = {"input_size": 1, "hidden_size": 4 * config.hidden_size}
     weights = {"input_weights": Gaussian(1.0), "recurrent_weights": Gaussian()}
     if name == "residual":
-        return rd.cells.ResidualRNN(**sizes, alpha=0.3, bias=Gaussian(1.0), **weights)
+        return rd.cells.RIN(**sizes, input_weights=Gaussian(1.0), recurrent_weights=Gaussian())
     if name == "lstm":
-        return rd.cells.LSTM(**sizes, forget_bias=config.gate_bias, bias=Gaussian(1.0), **weights)
-    return rd.cells.Vanilla(**sizes, activation="relu", bias=Gaussian(1.0), **weights)
+        return rd.cells.LSTM(**sizes, forget_bias=config.gate_bias, bias=Constant(0.0), **weights)
+    return rd.cells.Vanilla(**sizes, activation="relu", bias=Constant(0.0), **weights)
 
 
 main = functools.partial(experiment.run, __doc__, Config, compute, draw, claims)
