@@ -128,7 +128,7 @@ def draw(result: experiment.Result) -> Figure:
                 ax.plot(ends, slope * ends, ":", label="theory", **options)
             ax.set_title(TITLES[name])
             ax.set_ylim(-16.0, 3.0)
-        axes.flat[0].legend(loc="lower left")
+        axes.flat[-1].legend(loc="lower left")
         for ax in axes[:, 1:].flat:
             ax.set_ylabel("")
         for ax in axes[:-1].flat:

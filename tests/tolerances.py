@@ -70,6 +70,13 @@ MULTIPLES = {
     "transposed_slope": (2**18, "relative: forward and backward derivatives; < 1e-10"),
     "exponent_digits": (2**22, "absolute: oracles printed to 1e-9"),
     "flow_slope": (2**32, "relative: derivatives against central differences, 1e-6"),
+    # pathways, contributions, mean field
+    "log_paths": (2**11, "absolute: logs of sums of <= 3^7 products of 6 x 6; < 1e-12"),
+    "gradient_sum": (2**11, "12 steps of backpropagation in two orders"),
+    "quadrature": (256, "a sum of 4000 weighted values against adaptive quadrature"),
+    "order_parameter": (2**16, "relative: q and chi against printed or adaptive values; < 1e-11"),
+    "printed_mean_field": (2**21, "an oracle printed to ten digits"),
+    "root_by_halving": (2**12, "a bisection to rounding in ln y"),
 }
 
 

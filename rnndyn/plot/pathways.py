@@ -68,7 +68,9 @@ def singular_ribbon(
     values = np.moveaxis(np.asarray(spectra.log_values), -2, 0)[order] / LN10
     floor = -1e3  # in place of -inf, which quantiles cannot interpolate with
     flat = np.maximum(values.reshape(len(lags), -1), floor)
-    low, first, middle, third, high = np.percentile(flat, [0, 25, 50, 75, 100], axis=1)
+    shown = np.percentile(flat, [0, 25, 50, 75, 100], axis=1)
+    low, first, middle, third, high = np.where(shown[-1] > floor, shown, np.nan)
+    middle = np.where(middle > floor, middle, np.nan)
     x = lags[order]
     drawn: list[Any] = [
         ax.fill_between(x, low, high, color=color, alpha=0.18, lw=0),
