@@ -26,7 +26,7 @@ from rnndyn import experiment, plot
 from rnndyn.cells.initializers import Constant, Gaussian
 from rnndyn.flow import brown_autocorrelation
 
-TITLE = "Gates add paths around the weights; delays shorten those through them"
+TITLE = "Beyond ten steps or so, gradients of gated cells pass the weights, not the carry alone"
 CARRIED = {"lstm": "LSTM, $\\partial c_T/\\partial c_t$", "gru": "GRU", "residual": "residual"}
 LENGTHS = {
     "vanilla": "plain",
@@ -48,8 +48,9 @@ POINTS = 128  # on the line of inputs along which gradients are compared
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Sizes):
-    hidden_size: int = experiment.setting(16, "n, units", smoke=8, accelerator=64, minimum=4)
+    hidden_size: int = experiment.setting(12, "n, units", smoke=8, accelerator=64, minimum=4)
     steps: int = experiment.setting(120, "T, steps of a run", smoke=16, accelerator=500, minimum=8)
+    seeds: int = experiment.setting(3, "networks", smoke=2, accelerator=8, minimum=1)
     sequences: int = experiment.setting(2, "sequences a network", smoke=1, accelerator=4, minimum=1)
     gain: float = experiment.setting(1.0, "recurrent gain", minimum=0.0)
     gate_bias: float = experiment.setting(2.0, "bias of the keeping gate")
@@ -132,9 +133,10 @@ def draw(result: experiment.Result) -> Figure:
         _draw_lengths(axes[1, 1], result)
         _draw_lines(axes[1, 2], result)
         axes[0, 0].legend(loc="lower left")
-        axes[1, 0].legend(loc="lower left")
-        for ax in axes[0, 1:]:
-            ax.set_ylabel("")
+        axes[1, 0].set_ylim(top=-0.7 * axes[1, 0].get_ylim()[0])
+        axes[1, 0].legend(loc="upper right", ncols=2)
+        for ax in axes[0]:
+            ax.set_ylabel(r"$\log_{10}$ norm" if ax is axes[0, 0] else "")
         plot.label_panels(axes.flat)
         figure.suptitle(TITLE)
     return figure
@@ -158,12 +160,13 @@ def _draw_lengths(ax, result) -> None:
     """Recurrences a path against the lag."""
     for name, color in zip(LENGTHS, ("black", *list(plot.COLOURS.values())[:6]), strict=True):
         part = result[f"paths {name}"]
-        length = np.nanmedian(part["path_length"].reshape(-1, len(part["lags"])), axis=0)
-        ax.plot(part["lags"], length, color=color, label=LENGTHS[name])
+        lags, length = _lengths(part)
+        ax.plot(lags, length, color=color, label=LENGTHS[name])
     ax.set_xlabel("lag $T-t$ (steps)")
     ax.set_ylabel("recurrences a path")
     ax.set_title("effective path length")
-    ax.legend(loc="upper left")
+    ax.set_ylim(top=1.5 * ax.get_ylim()[1])
+    ax.legend(loc="upper left", ncols=2)
 
 
 def _draw_lines(ax, result) -> None:
@@ -181,6 +184,7 @@ def _draw_lines(ax, result) -> None:
     ax.set_xlabel("distance of inputs")
     ax.set_ylabel("autocorrelation")
     ax.set_title("gradients along a line")
+    ax.set_ylim(top=2.0)
     ax.legend(loc="upper right")
 
 
@@ -195,7 +199,15 @@ def claims(result: experiment.Result) -> dict:
             carry,
             rest,
         ]
-    lengths = {name: _last_length(result[f"paths {name}"]) for name in LENGTHS}
+        found[f"{name}: lag from which the rest outweighs the carry"] = _overtaken(part)
+    alone = [name for name in ("lstm", "gru") if _overtaken(result[f"paths {name}"]) is None]
+    found["gates carry long gradients around the weights"] = (
+        f"holds for {', '.join(alone)}" if alone else "holds only over short lags"
+    )
+    lengths = {}
+    for name in LENGTHS:
+        lags, length = _lengths(result[f"paths {name}"])
+        lengths[name] = float(length[-1] / lags[-1])
     found["recurrences a step at the last lag"] = lengths
     shorter = [name for name in ("narx", "dilated", "clockwork") if lengths[name] < 1]
     holds = len(shorter) == 3
@@ -209,11 +221,18 @@ def claims(result: experiment.Result) -> dict:
     return found
 
 
-def _last_length(part) -> float:
-    """Recurrences a step; the last lag at which there is a path."""
-    length = np.nanmedian(part["path_length"].reshape(-1, len(part["lags"])), axis=0)
-    last = np.flatnonzero(np.isfinite(length))[-1]
-    return float(length[last] / part["lags"][last])
+def _lengths(part) -> tuple[np.ndarray, np.ndarray]:
+    """The lags at which there is a path, and its median number of recurrences."""
+    length = part["path_length"].reshape(-1, len(part["lags"]))
+    there = np.all(np.isfinite(length), axis=0)
+    return part["lags"][there], np.median(length[:, there], axis=0)
+
+
+def _overtaken(part) -> int | None:
+    """The first lag at which the paths through the weights outweigh the carry."""
+    carry, rest = np.median(part["log_parts"], axis=(0, 1))
+    later = np.flatnonzero(rest > carry)
+    return int(part["lags"][later[0]]) if later.size else None
 
 
 def _neighbour(part) -> float:

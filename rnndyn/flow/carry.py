@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from rnndyn.cells.base import Cell
 from rnndyn.cells.containers import require_cell
 from rnndyn.core import validation
-from rnndyn.core.pytree import specification
+from rnndyn.core.pytree import flatten, specification
 from rnndyn.linearize import CellStep, Dense, Linearization, MatrixFree, linearize
 from rnndyn.simulate import Trajectory
 
@@ -41,7 +41,7 @@ class CarryStep:
     cell: Cell
 
     def __call__(self, z: jax.Array, data: Any, params: Any) -> jax.Array:
-        return _hold_sums(CellStep(self.cell), z, data, params)[0]
+        return _evaluate_step(CellStep(self.cell), z, data, params)[0]
 
 
 def carry(cell: Cell, params: Any, run: Trajectory, *, dense: bool = False) -> Linearization:
@@ -101,59 +101,69 @@ def has_carry(cell: Cell, z: jax.Array, data: Any, params: Any) -> bool:
     found = []
 
     def traced(z, data, params):
-        out, alive = _hold_sums(CellStep(cell), z, data, params)
-        found.append(alive)
-        return out
+        out = _evaluate_step(CellStep(cell), z, data, params)
+        found.append(_moves(out))
+        return out[0]
 
     jax.eval_shape(traced, z, data, params)
     return found[0]
 
 
-def _hold_sums(step: Callable, z: jax.Array, data: Any, params: Any) -> tuple[jax.Array, bool]:
-    """step(z, data, params) with no derivative through sums; and whether any is left."""
+Pair = tuple[Any, Any]
+"""A value as z moves, and with z held at the state of the step; one object twice if z has no say.
+
+Two values, rather than a stop_gradient, as what is held for this derivative must still move with
+params and inputs in the next.
+"""
+
+
+def _moves(pair: Pair) -> bool:
+    return pair[0] is not pair[1]
+
+
+def _evaluate_step(step: Callable, z: jax.Array, data: Any, params: Any) -> Pair:
     closed = jax.make_jaxpr(step)(z, data, params)
-    values = [jnp.asarray(leaf) for leaf in jax.tree.leaves((z, data, params))]
-    alive = [index == 0 for index in range(len(values))]
-    (out,), (left,) = _evaluate(closed.jaxpr, closed.consts, values, alive)
-    return out, left
+    rest = [jnp.asarray(leaf) for leaf in jax.tree.leaves((data, params))]
+    pairs = [(z, flatten(data[0])), *((value, value) for value in rest)]
+    return _evaluate(closed.jaxpr, closed.consts, pairs)[0]
 
 
-def _evaluate(
-    jaxpr: Any, consts: Sequence[Any], values: Sequence[Any], alive: Sequence[bool]
-) -> tuple[list[Any], list[bool]]:
-    """Run a jaxpr, holding fixed each sum of a value that depends, unit by unit, on z."""
-    known: dict[Any, tuple[Any, bool]] = {}
+def _evaluate(jaxpr: Any, consts: Sequence[Any], pairs: Sequence[Pair]) -> list[Pair]:
+    """Run a jaxpr, holding each sum of values that move."""
+    known: dict[Any, Pair] = {}
 
-    def read(atom: Any) -> tuple[Any, bool]:
-        return (atom.val, False) if isinstance(atom, jex.Literal) else known[atom]
+    def read(atom: Any) -> Pair:
+        return (atom.val, atom.val) if isinstance(atom, jex.Literal) else known[atom]
 
-    known.update(zip(jaxpr.constvars, ((value, False) for value in consts), strict=True))
-    known.update(zip(jaxpr.invars, zip(values, alive, strict=True), strict=True))
+    known.update(zip(jaxpr.constvars, ((value, value) for value in consts), strict=True))
+    known.update(zip(jaxpr.invars, pairs, strict=True))
     for eqn in jaxpr.eqns:
-        pairs = [read(atom) for atom in eqn.invars]
-        made, left = _apply(eqn, [value for value, _ in pairs], [flag for _, flag in pairs])
-        known.update(zip(eqn.outvars, zip(made, left, strict=True), strict=True))
-    results = [read(atom) for atom in jaxpr.outvars]
-    return [value for value, _ in results], [flag for _, flag in results]
+        made = _apply(eqn, [read(atom) for atom in eqn.invars])
+        known.update(zip(eqn.outvars, made, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
 
 
-def _apply(eqn: Any, values: list[Any], alive: list[bool]) -> tuple[list[Any], list[bool]]:
-    inner = _inner(eqn)
-    if any(alive) and any(map(_sums, inner)):
+def _apply(eqn: Any, pairs: list[Pair]) -> list[Pair]:
+    inner, moving = _inner(eqn), any(map(_moves, pairs))
+    if moving and any(map(_sums, inner)):
         if eqn.primitive.name not in _INLINED:
-            got = f"one inside `{eqn.primitive.name}`"
+            expected, got = "sums over units in the open", f"one inside `{eqn.primitive.name}`"
             advice = "write the step without a loop around its products"
-            raise ValueError(
-                validation.sentence("cell", "sums over units in the open", got, advice)
-            )
-        return _evaluate(inner[0].jaxpr, inner[0].consts, values, alive)
+            raise ValueError(validation.sentence("cell", expected, got, advice))
+        return _evaluate(inner[0].jaxpr, inner[0].consts, pairs)
+    held = _bind(eqn, [value for _, value in pairs])
+    if not moving or eqn.primitive.name in _SUMS:
+        return [(value, value) for value in held]
+    moved = _bind(eqn, [value for value, _ in pairs])
+    both = zip(moved, held, strict=True)
+    return [(a if jnp.issubdtype(a.dtype, jnp.inexact) else b, b) for a, b in both]
+
+
+def _bind(eqn: Any, values: list[Any]) -> list[Any]:
     bound = eqn.primitive.get_bind_params(eqn.params)
     functions, options = bound if isinstance(bound, tuple) else ((), bound)  # by version of JAX
     made = eqn.primitive.bind(*functions, *values, **options)
-    made = list(made) if eqn.primitive.multiple_results else [made]
-    if any(alive) and eqn.primitive.name in _SUMS:
-        return [jax.lax.stop_gradient(value) for value in made], [False] * len(made)
-    return made, [any(alive) and jnp.issubdtype(value.dtype, jnp.inexact) for value in made]
+    return list(made) if eqn.primitive.multiple_results else [made]
 
 
 def _inner(eqn: Any) -> list[Any]:

@@ -4,7 +4,8 @@ A step's Jacobian is a sum of parts (its carry and the rest; or its delays), so 
 over a run is a sum over all words of parts, one letter a step: over paths. A class is a set of
 words that a small automaton tells apart while the product grows: `exactly j recurrences`, `delay
 3 alone`. Each class is multiplied up by itself, with a logarithmic scale for every row, and never
-as a difference of larger products; so what the rest adds to a strong carry keeps its digits.
+as a difference of larger products, so a weak rest keeps its digits over any lag beside a strong
+carry. (In one step the rest is J - C, entry by entry: known to eps times the entry of C.)
 
 Exact: the classes are disjoint and complete, their matrices sum to dz_T/dz_t. Not exact, for no
 definition is: norms of paths do not add. Where two are equally large they may cancel.

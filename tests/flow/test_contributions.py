@@ -76,7 +76,7 @@ def test_norms_outlive_the_range_of_the_dtype():
         params = cell.init(jax.random.key(0), gain=gain)
         run = rd.simulate(cell, params, jnp.zeros((300, 3)))
         found = rd.contributions(cell, params, run, last)
-        expected = found.lags * math.log(gain) + math.log(2.0)  # ||(1, 1, 1, 1)|| = 2
+        expected = np.asarray(found.lags) * math.log(gain) + math.log(2.0)  # ||(1, 1, 1, 1)|| = 2
         np.testing.assert_allclose(found.log_hidden, expected, rtol=tol("long_power") * 8)
 
 
