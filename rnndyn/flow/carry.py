@@ -12,6 +12,7 @@ dc'/dc and D(o tanh'(c') f) in dh'/dc; and the Jacobian is exactly carry + the r
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -98,6 +99,13 @@ def carry_of(cell: Cell, whole: Linearization) -> MatrixFree:
 
 def has_carry(cell: Cell, z: jax.Array, data: Any, params: Any) -> bool:
     """Whether any path of the step avoids all sums over coordinates; nothing is computed."""
+    leaves, structure = jax.tree.flatten((z, data, params))
+    shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+    return _has_carry(cell, structure, shapes)
+
+
+@functools.cache
+def _has_carry(cell: Cell, structure: Any, shapes: tuple[jax.ShapeDtypeStruct, ...]) -> bool:
     found = []
 
     def traced(z, data, params):
@@ -105,7 +113,7 @@ def has_carry(cell: Cell, z: jax.Array, data: Any, params: Any) -> bool:
         found.append(_moves(out))
         return out[0]
 
-    jax.eval_shape(traced, z, data, params)
+    jax.eval_shape(traced, *jax.tree.unflatten(structure, shapes))
     return found[0]
 
 

@@ -172,7 +172,9 @@ def _add(scale: jax.Array, u: jax.Array, sent: jax.Array) -> tuple[jax.Array, ja
     other = _log_norm(sent)
     larger = jax.lax.stop_gradient(jnp.maximum(own, other))
     larger = jnp.where(jnp.isneginf(larger), jnp.zeros_like(larger), larger)
-    return larger, u * jnp.exp(jnp.minimum(scale - larger, 0)) + sent * jnp.exp(-larger)
+    # in two halves, as exp(-larger) alone may overflow; of nothing sent no multiple is taken
+    half = jnp.exp(-jnp.where(jnp.isneginf(other), jnp.zeros_like(larger), larger) / 2)
+    return larger, u * jnp.exp(jnp.minimum(scale - larger, 0)) + sent * half * half
 
 
 def _log_norm(array: jax.Array) -> jax.Array:

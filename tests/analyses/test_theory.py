@@ -54,3 +54,14 @@ def test_lstm_at_rest_loses_stability_where_it_should():
     """Real eigenvalue w of U_g at w = 4 (1 - f): 2 for b = 0, 1.0757656854799804 for b = 1."""
     assert theory.lstm_at_rest(2.0, 0.0) == pytest.approx(0.0, abs=1e-15)
     assert theory.lstm_at_rest(1.0757656854799804, 1.0) == pytest.approx(0.0, abs=1e-14)
+
+
+def test_untied_gru_misses_the_edge_of_the_tied_one():
+    """Weights drawn anew at each step: critical at sqrt(12), where the tied network is at 2."""
+    assert theory.untied_gru(12**0.5) == pytest.approx(0.0, abs=1e-9)
+    assert theory.untied_gru(2.0) == pytest.approx(math.log(0.5) / 2, abs=1e-9)
+
+
+def test_dimension_starts_at_the_edge_and_stays_a_fraction():
+    assert theory.tanh_dimension(0.9) == 0.0
+    assert 0.2 < theory.tanh_dimension(2.0) < 0.3 < theory.tanh_dimension(3.0) + 0.05

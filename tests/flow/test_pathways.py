@@ -283,3 +283,37 @@ def test_a_sum_inside_a_loop_is_refused():
     params, run = along(Looped())
     with pytest.raises(ValueError, match="got one inside `scan`; write the step without a loop"):
         rd.carry(Looped(), params, run)
+
+
+TRACES = []
+
+
+@rd.specification
+class Counted(rd.cells.Cell):
+    """A residual step that notes each of its traces."""
+
+    input_size: int = 3
+    hidden_size: int = 2
+
+    def init(self, key, *, gain=1.0):
+        return rd.cells.Vanilla(3, 2).init(key, gain=gain)
+
+    def initial_state(self, params):
+        return {"h": jnp.zeros((2,), params.w_h.dtype)}
+
+    def step(self, params, state, x):
+        TRACES.append(x)
+        return {"h": state["h"] + jnp.tanh(params(x, state["h"]))}
+
+    def output(self, state):
+        return state["h"]
+
+
+def test_no_retrace_for_new_values_or_an_equal_cell():
+    counts = []
+    for seed in range(3):
+        params, run = along(Counted(), seed=seed)
+        before = len(TRACES)
+        rd.pathways(Counted(), params, run, lags=(1, 3))
+        counts.append(len(TRACES) - before)
+    assert 0 < counts[0] <= 4 and counts[1:] == [0, 0]
