@@ -36,10 +36,9 @@ def test_gru_at_rest(after):
 
 def test_gates_wide_open_carry_everything():
     np.testing.assert_allclose(MEAN.gru(2.0, 1.0, gate_bias=40.0).chi, 1.0, rtol=tol("quadrature"))
-    field = MEAN.minimal_rnn(2.0, 1.0, gate_bias=-40.0)
-    square = MEAN.vanilla(1e-6, 1.0).activity * 0 + field.activity
-    assert abs(float(field.chi)) < 1e-12  # shut: h is the embedding
-    np.testing.assert_allclose(square, 0.394294489, rtol=1e-8)  # E tanh^2
+    shut = MEAN.minimal_rnn(2.0, 1.0, gate_bias=-40.0)  # h is the embedding
+    assert abs(float(shut.chi)) < tol("quadrature")
+    np.testing.assert_allclose(shut.activity, 0.394294489, rtol=tol("printed_8"))  # E tanh^2
 
 
 @pytest.mark.parametrize("gain", [1.0, 3.0])
@@ -60,7 +59,7 @@ def test_theory_against_cells_drawn_anew_at_each_step(name, gain):
     slack = 4 * float(found.standard_error) + 4 / n
     assert abs(float(found.exponent - field.exponent)) < slack
     if gain == 1.0:
-        assert float(found.correlation) > 0.999 and float(field.correlation) == 1.0
+        assert min(float(found.correlation), float(field.correlation)) > 1 - 1e-9
 
 
 def test_the_memory_of_an_lstm_is_part_of_the_state():
