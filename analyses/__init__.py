@@ -1,3 +1,11 @@
 """One script, one question, one figure. `python -m analyses` lists them and runs them all."""
 
-SCRIPTS = ("gated", "skip_connected", "initialisation", "time_scales")
+SCRIPTS = (
+    "gated",
+    "skip_connected",
+    "initialisation",
+    "time_scales",
+    "spectra",
+    "chaos",
+    "pathways",
+)

@@ -2,27 +2,32 @@
 
 import math
 
+import jax
 import numpy as np
 
-_NODES = np.linspace(-10.0, 10.0, 4001)  # Gauss-Hermite misses the narrow peak at high gain
-_WEIGHTS = np.exp(-(_NODES**2) / 2) * (_NODES[1] - _NODES[0]) / math.sqrt(2.0 * math.pi)
+import rnndyn as rd
 
 
 def tanh_network(gain: float, input_variance: float, order: int = 1) -> float:
-    """Mean field of h_t = tanh(sum_k W_k h_{t-k} + input), W_k entries N(0, g^2 / (K^2 n)).
+    """Mean field of h_t = tanh(sum_k W_k h_{t-k} + input), W_k entries N(0, g^2 / (K^2 n))."""
+    with jax.enable_x64(True):
+        return float(_exponent(float(gain), float(input_variance), order))
 
-    The variance of a pre-activation solves q = (g^2/K) E[tanh^2] + s^2, and the mean squared
-    derivative G of a unit with respect to an earlier one G(l) = (g^2/K^2) E[sech^4] sum_k G(l-k):
-    so the exponent is half the logarithm of the root of x^K = a (1 + x + ... + x^(K-1)), for
-    K = 1 Molgedey, Schuchhardt & Schuster 1992, Phys. Rev. Lett. 69.
-    """
-    q, before = 1.0 + input_variance, math.inf
-    while abs(q - before) > 1e-10 * q:
-        before = q
-        q = gain**2 / order * _mean(np.tanh(math.sqrt(q) * _NODES) ** 2) + input_variance
-    a = (gain / order) ** 2 * _mean(np.cosh(math.sqrt(q) * _NODES) ** -4.0)
-    roots = np.roots([1.0] + order * [-a])
-    return 0.5 * math.log(max(abs(roots)))
+
+@jax.jit(static_argnums=2)
+def _exponent(gain, input_variance, order):
+    return rd.mean_field.vanilla(gain, input_variance, order=order).exponent
+
+
+def untied_gru(gain: float, input_variance: float = 0.0) -> float:
+    """Mean field of the GRU (torch's form, biases 0) whose weights change at each step."""
+    with jax.enable_x64(True):
+        return float(_gru_exponent(float(gain), float(input_variance)))
+
+
+@jax.jit
+def _gru_exponent(gain, input_variance):
+    return rd.mean_field.gru(gain, input_variance).exponent
 
 
 def gru_at_rest(gain: float, bias: float) -> float:
@@ -34,10 +39,6 @@ def gru_at_rest(gain: float, bias: float) -> float:
 def lstm_at_rest(gain: float, bias: float) -> float:
     """The LSTM at the origin: eigenvalues f + u/4, u those of U_g, which fill the disc |u| < g."""
     return math.log(1.0 / (1.0 + math.exp(-bias)) + gain / 4.0)
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(_WEIGHTS @ values)
 
 
 def slowest(matrix: np.ndarray) -> float:
@@ -78,3 +79,15 @@ def fru_bounds(largest: float, cosines: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore"):
         factors = np.log([np.maximum(1.0 - pushes, 0.0), 1.0 + pushes])
     return np.concatenate([np.zeros((2, 1)), np.cumsum(factors, axis=1)], axis=1)
+
+
+def tanh_dimension(gain: float) -> float:
+    """Kaplan-Yorke dimension per unit of the undriven tanh network, by free probability."""
+    with jax.enable_x64(True):
+        return float(_dimension(float(gain)))
+
+
+@jax.jit
+def _dimension(gain):
+    variance = rd.mean_field.vanilla(gain).variance
+    return rd.mean_field.exponent_density(gain, variance, k=64).kaplan_yorke

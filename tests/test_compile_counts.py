@@ -63,6 +63,12 @@ def singular_spectra(cell, params, inputs):
     return rd.singular_spectra(linearized(cell, params, inputs), lags=(1, 5))
 
 
+def contributions(cell, params, inputs):
+    states = {"h": jnp.linspace(0.1, 0.3, 13 * 3).reshape(13, 3) + params.b[None]}
+    run = rd.Trajectory(states, states["h"][1:], inputs, jnp.int32(0))
+    return rd.contributions(cell, params, run, jnp.sum)
+
+
 def lyapunov_spectrum(cell, params, inputs):
     return rd.lyapunov_spectrum(linearized(cell, params, inputs))
 
@@ -86,6 +92,7 @@ ANALYSES = [
     linearize,
     gradient_flow,
     singular_spectra,
+    contributions,
     lyapunov_spectrum,
     fixed_points,
     stability,

@@ -73,6 +73,13 @@ MULTIPLES = {
     # Lyapunov exponents
     "exponent_equal": (4.6e7, "absolute: the exponents of QR at every step, to the default 1e-8"),
     "covariant": (2**14, "absolute: unit vectors known in advance, condition <= 1e2; < 4e-12"),
+    # pathways, contributions, mean field
+    "log_paths": (2**11, "absolute: logs of sums of <= 3^7 products of 6 x 6; < 1e-12"),
+    "gradient_sum": (2**11, "12 steps of backpropagation in two orders"),
+    "quadrature": (256, "a sum of 4000 weighted values against adaptive quadrature"),
+    "order_parameter": (2**16, "relative: q and chi against printed or adaptive values; < 1e-11"),
+    "printed_mean_field": (2**21, "an oracle printed to ten digits"),
+    "root_by_halving": (2**12, "a bisection to rounding in ln y"),
 }
 
 

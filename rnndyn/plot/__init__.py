@@ -4,6 +4,7 @@ Every function takes an `Axes` first and a result second, draws, and returns the
 computes more than quantiles, none saves, none touches pyplot or the global rcParams.
 """
 
+from rnndyn.plot.pathways import PATH_COLOURS, pathways, singular_ribbon
 from rnndyn.plot.plane import eigenvalues
 from rnndyn.plot.spectra import gradient_flow, lyapunov_spectrum, singular_spectrum, slope
 from rnndyn.plot.style import COLOURS, DOUBLE, SINGLE, figure, label_panels, shades, style, tints
@@ -11,13 +12,16 @@ from rnndyn.plot.style import COLOURS, DOUBLE, SINGLE, figure, label_panels, sha
 __all__ = [
     "COLOURS",
     "DOUBLE",
+    "PATH_COLOURS",
     "SINGLE",
     "eigenvalues",
     "figure",
     "gradient_flow",
     "label_panels",
     "lyapunov_spectrum",
+    "pathways",
     "shades",
+    "singular_ribbon",
     "singular_spectrum",
     "slope",
     "style",

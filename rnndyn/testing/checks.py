@@ -23,6 +23,7 @@ from rnndyn.linearize import hidden_indices, linearize
 from rnndyn.maps import hold
 from rnndyn.simulate import simulate
 from rnndyn.testing.measure import (
+    carried,
     close,
     close_to_differences,
     declared,
@@ -268,6 +269,19 @@ def _analyses(cell: Cell, key: jax.Array) -> None:
     pushed, pulled = products(free, v)
     close("matrix-free push against J v", pushed, dense.jacobians @ v, _STEP)
     close("matrix-free pull against J^T u", pulled, dense.jacobians.mT @ v, _STEP)
+
+
+@_check
+def _carry(cell: Cell, key: jax.Array) -> None:
+    """Holding the step's sums fixed keeps its value, and couples no two units of one leaf."""
+    params, state, x = example(cell, key)
+    value, kept = carried(cell, params, state, x)
+    close("the step with its sums held", value, flatten(step_once(cell, params, state, x)), _STEP)
+    leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
+    for leaf, part in zip(leaves, np.split(np.asarray(kept) != 0, ends, axis=1), strict=True):
+        most, slots = int(part.sum(axis=1).max(initial=0)), int(np.prod(leaf.shape[:-1]))
+        require(most <= slots, f"a carry from at most {slots} coordinates of a leaf", most)
 
 
 @_check

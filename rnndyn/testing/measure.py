@@ -12,6 +12,7 @@ import numpy as np
 
 from rnndyn.cells.base import Cell
 from rnndyn.core.pytree import flatten, unflatten
+from rnndyn.flow.carry import CarryStep
 from rnndyn.maps import Map
 
 CANDIDATES = 4  # points to difference at; the smoothest counts, so that no kink is straddled
@@ -52,6 +53,14 @@ def example(cell: Cell, key: jax.Array) -> tuple[Any, Any, jax.Array]:
 @jax.jit
 def step_once(cell: Cell, params: Any, state: Any, x: jax.Array) -> Any:
     return cell.step(params, state, x)
+
+
+@jax.jit
+def carried(cell: Cell, params: Any, state: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The value and the derivative of the step along its carry."""
+    rule = CarryStep(cell)
+    slope = jax.jacfwd(rule)(flatten(state), (state, x, None), params)
+    return rule(flatten(state), (state, x, None), params), slope
 
 
 @jax.jit

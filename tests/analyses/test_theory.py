@@ -96,3 +96,14 @@ def test_fru_bounds_run_backwards_from_the_last_step_and_do_not_need_its_number(
     many = theory.fru_bounds(1.2, np.ones((10**5, 2)))[:, -1]
     np.testing.assert_allclose(many, [-1.2 * math.sqrt(2), 1.2 * math.sqrt(2)], rtol=1e-4)
     assert theory.fru_bounds(6.0, cosines)[0, -1] == -np.inf
+
+
+def test_untied_gru_misses_the_edge_of_the_tied_one():
+    """Weights drawn anew at each step: critical at sqrt(12), where the tied network is at 2."""
+    assert theory.untied_gru(12**0.5) == pytest.approx(0.0, abs=1e-9)
+    assert theory.untied_gru(2.0) == pytest.approx(math.log(0.5) / 2, abs=1e-9)
+
+
+def test_dimension_starts_at_the_edge_and_stays_a_fraction():
+    assert theory.tanh_dimension(0.9) == 0.0
+    assert 0.2 < theory.tanh_dimension(2.0) < 0.3 < theory.tanh_dimension(3.0) + 0.05
