@@ -8,9 +8,12 @@ from rnndyn.branches import (
     Branch,
     Event,
     Proximity,
+    Track,
+    TrackEvent,
     bifurcation_proximity,
     continuation,
     describe_stop,
+    track,
 )
 from rnndyn.cells import initializers
 from rnndyn.core.pytree import coordinate_names, flatten, pytree, specification, unflatten
@@ -57,6 +60,8 @@ __all__ = [
     "SingularSpectra",
     "Stability",
     "Status",
+    "Track",
+    "TrackEvent",
     "Trajectory",
     "UniquePoints",
     "bifurcation_proximity",
@@ -87,6 +92,7 @@ __all__ = [
     "specification",
     "stability",
     "testing",
+    "track",
     "unflatten",
     "unique",
 ]

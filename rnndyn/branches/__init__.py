@@ -4,13 +4,17 @@ from rnndyn.branches.continuation import Branch, continuation, describe_stop
 from rnndyn.branches.events import Event
 from rnndyn.branches.margins import Kind
 from rnndyn.branches.proximity import Proximity, bifurcation_proximity
+from rnndyn.branches.tracking import Track, TrackEvent, track
 
 __all__ = [
     "Branch",
     "Event",
     "Kind",
     "Proximity",
+    "Track",
+    "TrackEvent",
     "bifurcation_proximity",
     "continuation",
     "describe_stop",
+    "track",
 ]
