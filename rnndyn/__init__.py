@@ -7,12 +7,14 @@ from rnndyn import cells, constraints, interop, maps, testing
 from rnndyn.branches import (
     Branch,
     Event,
+    OriginMargins,
     Proximity,
     Track,
     TrackEvent,
     bifurcation_proximity,
     continuation,
     describe_stop,
+    origin_margins,
     track,
 )
 from rnndyn.cells import initializers
@@ -55,6 +57,7 @@ __all__ = [
     "LyapunovSpectrum",
     "Map",
     "NotConverged",
+    "OriginMargins",
     "PointType",
     "Proximity",
     "SingularSpectra",
@@ -85,6 +88,7 @@ __all__ = [
     "lyapunov_spectrum",
     "maps",
     "orbit",
+    "origin_margins",
     "pytree",
     "sample_states",
     "simulate",

@@ -70,6 +70,8 @@ MULTIPLES = {
     "transposed_slope": (2**18, "relative: forward and backward derivatives; < 1e-10"),
     "exponent_digits": (2**22, "absolute: oracles printed to 1e-9"),
     "flow_slope": (2**32, "relative: derivatives against central differences, 1e-6"),
+    # tracking, basins and the origin of gated cells
+    "origin_margin": (2**12, "eigenvalues of a 4 x 4 matrix of norm 3, condition <= 100"),
 }
 
 

@@ -3,6 +3,7 @@
 from rnndyn.branches.continuation import Branch, continuation, describe_stop
 from rnndyn.branches.events import Event
 from rnndyn.branches.margins import Kind
+from rnndyn.branches.origin import OriginMargins, origin_margins
 from rnndyn.branches.proximity import Proximity, bifurcation_proximity
 from rnndyn.branches.tracking import Track, TrackEvent, track
 
@@ -10,11 +11,13 @@ __all__ = [
     "Branch",
     "Event",
     "Kind",
+    "OriginMargins",
     "Proximity",
     "Track",
     "TrackEvent",
     "bifurcation_proximity",
     "continuation",
     "describe_stop",
+    "origin_margins",
     "track",
 ]
