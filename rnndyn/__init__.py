@@ -5,12 +5,17 @@ from typing import Any
 
 from rnndyn import cells, constraints, interop, maps, testing
 from rnndyn.branches import (
+    Attractor,
+    BasinCurve,
+    Basins,
     Branch,
     Event,
     OriginMargins,
     Proximity,
     Track,
     TrackEvent,
+    basins,
+    basins_along,
     bifurcation_proximity,
     continuation,
     describe_stop,
@@ -47,6 +52,9 @@ from rnndyn.simulate import BidirectionalRun, Trajectory, sample_states, simulat
 __version__ = "0.1.0"
 
 __all__ = [
+    "Attractor",
+    "BasinCurve",
+    "Basins",
     "BidirectionalRun",
     "Branch",
     "Event",
@@ -67,6 +75,8 @@ __all__ = [
     "TrackEvent",
     "Trajectory",
     "UniquePoints",
+    "basins",
+    "basins_along",
     "bifurcation_proximity",
     "cells",
     "check",

@@ -72,6 +72,7 @@ MULTIPLES = {
     "flow_slope": (2**32, "relative: derivatives against central differences, 1e-6"),
     # tracking, basins and the origin of gated cells
     "origin_margin": (2**12, "eigenvalues of a 4 x 4 matrix of norm 3, condition <= 100"),
+    "attractor": (2**14, "settled to 1024 eps a step at a rate below 0.9; its exponent over 1024"),
 }
 
 
