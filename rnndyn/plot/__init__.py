@@ -7,12 +7,14 @@ computes more than quantiles, none saves, none touches pyplot or the global rcPa
 from rnndyn.plot.plane import eigenvalues
 from rnndyn.plot.spectra import gradient_flow, lyapunov_spectrum, singular_spectrum, slope
 from rnndyn.plot.style import COLOURS, DOUBLE, SINGLE, figure, label_panels, shades, style, tints
+from rnndyn.plot.tracking import events
 
 __all__ = [
     "COLOURS",
     "DOUBLE",
     "SINGLE",
     "eigenvalues",
+    "events",
     "figure",
     "gradient_flow",
     "label_panels",
