@@ -216,17 +216,18 @@ def _gain_axis(ax) -> None:
 
 
 def _keys(axes, config) -> None:
-    dotted = Line2D([], [], color="black", linestyle=":")
     tints = plot.tints(plot.COLOURS["blue"], len(config.lags))
-    lines = [Line2D([], [], color=tint) for tint in tints] + [dotted]
-    labels = [f"$T={lag}$" for lag in config.lags] + ["at the origin"]
-    axes[0, 0].legend(lines, labels, loc="upper left", handlelength=1.0)
+    lines = [Line2D([], [], color=tint) for tint in tints]
+    labels = [f"{lag}" for lag in config.lags]
+    axes[0, 0].legend(lines, labels, title="lag $T$", loc="upper left", handlelength=1.0)
+    bound = -np.log10(config.start)
+    axes[0, -1].annotate(r"$1/\|h_0\|$", (0.5, bound + 0.5), fontsize=7.0)
     n = max(config.sizes)
     colors = plot.tints(plot.COLOURS["vermillion"], len(_ranks(n)))[::-1]
     lines = [Line2D([], [], color=color) for color in colors]
     labels = [f"$i={rank + 1}$" for rank in _ranks(n)]
     axes[1, len(axes[1]) // 2].legend(lines, labels, loc="lower right", ncols=2, columnspacing=0.8)
-    lines = [Line2D([], [], color="black"), dotted]
+    lines = [Line2D([], [], color="black", linestyle=style) for style in ("-", ":")]
     axes[2, -1].legend(lines, ["where the state went", "at the origin"], loc="lower right")
 
 

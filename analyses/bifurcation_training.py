@@ -191,7 +191,7 @@ def draw(result: experiment.Result) -> Figure:
         lines = [Line2D([], [], color=color) for color in ("black", plot.COLOURS["green"])]
         axes[2, 1].legend(lines, ["all", "stable"], loc="upper left")
         axes[3, 1].legend(loc="lower left", ncols=2)
-        axes[0, 0].set_ylabel("loss")
+        axes[0, 0].set_ylabel("mean squared error")
         axes[1, 0].set_ylabel("gradient norm")
         axes[2, 0].set_ylabel("fixed points")
         axes[3, 0].set_ylabel("margin of the origin")
