@@ -9,3 +9,4 @@ SCRIPTS = (
     "chaos",
     "pathways",
 )
+SCRIPTS = ("gated", "skip_connected", "initialisation", "bifurcation_gru", "bifurcation_training")

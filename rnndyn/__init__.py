@@ -5,12 +5,22 @@ from typing import Any
 
 from rnndyn import cells, constraints, interop, maps, testing
 from rnndyn.branches import (
+    Attractor,
+    BasinCurve,
+    Basins,
     Branch,
     Event,
+    OriginMargins,
     Proximity,
+    Track,
+    TrackEvent,
+    basins,
+    basins_along,
     bifurcation_proximity,
     continuation,
     describe_stop,
+    origin_margins,
+    track,
 )
 from rnndyn.cells import initializers
 from rnndyn.core.pytree import coordinate_names, flatten, pytree, specification, unflatten
@@ -58,6 +68,9 @@ from rnndyn.simulate import BidirectionalRun, Trajectory, sample_states, simulat
 __version__ = "0.1.0"
 
 __all__ = [
+    "Attractor",
+    "BasinCurve",
+    "Basins",
     "BidirectionalRun",
     "Branch",
     "Contributions",
@@ -73,15 +86,20 @@ __all__ = [
     "NonNormality",
     "NotConverged",
     "Pathways",
+    "OriginMargins",
     "PointType",
     "Proximity",
     "Shattering",
     "SingularSpectra",
     "Stability",
     "Status",
+    "Track",
+    "TrackEvent",
     "Trajectory",
     "TransientGrowth",
     "UniquePoints",
+    "basins",
+    "basins_along",
     "bifurcation_proximity",
     "carry",
     "cells",
@@ -110,6 +128,7 @@ __all__ = [
     "non_normality",
     "orbit",
     "pathways",
+    "origin_margins",
     "pytree",
     "sample_states",
     "shattering",
@@ -119,6 +138,7 @@ __all__ = [
     "stability",
     "testing",
     "transient_growth",
+    "track",
     "unflatten",
     "unique",
 ]

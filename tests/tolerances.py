@@ -80,6 +80,9 @@ MULTIPLES = {
     "order_parameter": (2**16, "relative: q and chi against printed or adaptive values; < 1e-11"),
     "printed_mean_field": (2**21, "an oracle printed to ten digits"),
     "root_by_halving": (2**12, "a bisection to rounding in ln y"),
+    # tracking, basins and the origin of gated cells
+    "origin_margin": (2**12, "eigenvalues of a 4 x 4 matrix of norm 3, condition <= 100"),
+    "attractor": (2**14, "settled to 1024 eps a step at a rate below 0.9; its exponent over 1024"),
 }
 
 

@@ -8,6 +8,7 @@ from rnndyn.plot.pathways import PATH_COLOURS, pathways, singular_ribbon
 from rnndyn.plot.plane import eigenvalues
 from rnndyn.plot.spectra import gradient_flow, lyapunov_spectrum, singular_spectrum, slope
 from rnndyn.plot.style import COLOURS, DOUBLE, SINGLE, figure, label_panels, shades, style, tints
+from rnndyn.plot.tracking import events
 
 __all__ = [
     "COLOURS",
@@ -15,6 +16,7 @@ __all__ = [
     "PATH_COLOURS",
     "SINGLE",
     "eigenvalues",
+    "events",
     "figure",
     "gradient_flow",
     "label_panels",
