@@ -10,7 +10,9 @@ from rnndyn.branches import (
     Proximity,
     bifurcation_proximity,
     continuation,
+    continuations,
     describe_stop,
+    switch_branch,
 )
 from rnndyn.cells import initializers
 from rnndyn.core.pytree import coordinate_names, flatten, pytree, specification, unflatten
@@ -64,6 +66,7 @@ __all__ = [
     "check",
     "constraints",
     "continuation",
+    "continuations",
     "coordinate_names",
     "default_lags",
     "describe",
@@ -86,6 +89,7 @@ __all__ = [
     "singular_spectra",
     "specification",
     "stability",
+    "switch_branch",
     "testing",
     "unflatten",
     "unique",

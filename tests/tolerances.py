@@ -70,6 +70,8 @@ MULTIPLES = {
     "transposed_slope": (2**18, "relative: forward and backward derivatives; < 1e-10"),
     "exponent_digits": (2**22, "absolute: oracles printed to 1e-9"),
     "flow_slope": (2**32, "relative: derivatives against central differences, 1e-6"),
+    # branches: cycles, kinks, families
+    "normal_form_of_cycle": (2**34, "absolute, of numbers up to 1e5 from third derivatives of F^4"),
 }
 
 

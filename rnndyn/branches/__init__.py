@@ -1,9 +1,11 @@
 """Layer 3: how fixed points change with parameters, and how far the nearest bifurcation is."""
 
-from rnndyn.branches.continuation import Branch, continuation, describe_stop
+from rnndyn.branches.branch import Branch, describe_stop
+from rnndyn.branches.continuation import continuation, continuations
 from rnndyn.branches.events import Event
 from rnndyn.branches.margins import Kind
 from rnndyn.branches.proximity import Proximity, bifurcation_proximity
+from rnndyn.branches.switching import switch_branch
 
 __all__ = [
     "Branch",
@@ -12,5 +14,7 @@ __all__ = [
     "Proximity",
     "bifurcation_proximity",
     "continuation",
+    "continuations",
     "describe_stop",
+    "switch_branch",
 ]
