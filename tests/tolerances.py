@@ -71,6 +71,8 @@ MULTIPLES = {
     "exponent_digits": (2**22, "absolute: oracles printed to 1e-9"),
     "flow_slope": (2**32, "relative: derivatives against central differences, 1e-6"),
     # branches: cycles, kinks, families
+    "auto": (2**28, "AUTO locates events by secants to 1e-9 of the parameter: about 1e-8 in z"),
+    "auto_path": (2**44, "a chord of length 0.05 from the branch: h^2 / 8 of its curvature; 4e-3"),
     "normal_form_of_cycle": (2**34, "absolute, of numbers up to 1e5 from third derivatives of F^4"),
 }
 
