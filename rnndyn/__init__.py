@@ -6,8 +6,11 @@ from typing import Any
 from rnndyn import cells, constraints, interop, maps, testing
 from rnndyn.branches import (
     Branch,
+    Curve,
+    CurvePoint,
     Event,
     Proximity,
+    bifurcation_curve,
     bifurcation_proximity,
     continuation,
     continuations,
@@ -46,6 +49,8 @@ __version__ = "0.1.0"
 __all__ = [
     "BidirectionalRun",
     "Branch",
+    "Curve",
+    "CurvePoint",
     "Event",
     "FixedPoints",
     "GradientFlow",
@@ -61,6 +66,7 @@ __all__ = [
     "Status",
     "Trajectory",
     "UniquePoints",
+    "bifurcation_curve",
     "bifurcation_proximity",
     "cells",
     "check",

@@ -2,6 +2,7 @@
 
 from rnndyn.branches.branch import Branch, describe_stop
 from rnndyn.branches.continuation import continuation, continuations
+from rnndyn.branches.curves import Curve, CurvePoint, bifurcation_curve
 from rnndyn.branches.events import Event
 from rnndyn.branches.margins import Kind
 from rnndyn.branches.proximity import Proximity, bifurcation_proximity
@@ -9,9 +10,12 @@ from rnndyn.branches.switching import switch_branch
 
 __all__ = [
     "Branch",
+    "Curve",
+    "CurvePoint",
     "Event",
     "Kind",
     "Proximity",
+    "bifurcation_curve",
     "bifurcation_proximity",
     "continuation",
     "continuations",

@@ -36,6 +36,7 @@ class Stop(enum.IntEnum):
     PARAMETER_IGNORED = 7
     SHORTER_PERIOD = 8
     SHORTER_START = 9
+    RESONANCE = 10
 
 
 NORMAL, TO_LOW, TO_HIGH, CLOSING = range(4)
@@ -181,7 +182,7 @@ def node(u: jax.Array, slope: jax.Array, residual: jax.Array, tangent: jax.Array
 
 @jax.jit(static_argnames=("max_points", "natural"))
 def sweep(
-    family: Family,
+    family: Any,
     u0: jax.Array,
     tangent: jax.Array,
     sizes: Sizes,

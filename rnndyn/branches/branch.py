@@ -11,6 +11,7 @@ STATUS = {
     Stop.LEFT_SPAN: Status.CONVERGED,
     Stop.CLOSED: Status.CONVERGED,
     Stop.SHORTER_PERIOD: Status.CONVERGED,
+    Stop.RESONANCE: Status.CONVERGED,
     Stop.MAX_POINTS: Status.MAX_STEPS,
     Stop.STEP_UNDERFLOW: Status.SINGULAR,
     Stop.NONFINITE: Status.NONFINITE,
@@ -23,6 +24,7 @@ _SENTENCES = {
     "left_span": "the branch leaves the span",
     "closed": "the branch closes on itself",
     "shorter_period": "the cycle shrinks onto one of a shorter period, which flips there",
+    "resonance": "the curve of Neimark-Sacker points ends at a 1:1 or 1:2 resonance",
     "max_points": "the buffer of points is full; increase max_points or ds_max",
     "step_underflow": "no step of at least ds_min can be corrected: the branch ends, jumps or has"
     " several kinks here, or tol is below rounding; decrease ds_min, increase tol",

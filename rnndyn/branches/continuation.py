@@ -190,13 +190,13 @@ def pose(
 ) -> Problem:
     """The problem that the options of `continuation` describe; raises where they do not fit."""
     validation.require_real("z0", z0)
-    low, high = _span(span)
+    low, high = limits(span)
     validation.require_choice("method", method, ("arclength", "natural"))
     validation.require_choice("eigenvalues", eigenvalues, ("all", "near"))
     advice = "a branch has at least its start and one more point"
     max_points = validation.require_int("max_points", max_points, 2, advice)
     period = validation.require_int("period", period, 1, "1 is a fixed point")
-    sizes = _sizes(z0.dtype, ds, ds_min, ds_max, tol)
+    sizes = lengths(z0.dtype, ds, ds_min, ds_max, tol)
     make = family if isinstance(family, jax.tree_util.Partial) else jax.tree_util.Partial(family)
     leaves, structure = jax.tree.flatten(make)
     skip = 1 if stacked else 0
@@ -253,13 +253,14 @@ def _require_stacked(family: Any, count: int) -> None:
 
 def _place(span: Any, start: float | None, dtype: Any) -> jax.Array:
     """The start as a fraction of the span."""
-    low, high = _span(span)
+    low, high = limits(span)
     begin = low if start is None else float(start)
     validation.require_range("start", begin, low, high, "start inside the span")
     return jnp.asarray((begin - low) / (high - low), dtype)
 
 
-def _span(span: Any) -> tuple[float, float]:
+def limits(span: Any) -> tuple[float, float]:
+    """(low, high) as floats; raises unless they are an interval."""
     advice = "pass (low, high) with low < high"
     try:
         low, high = (float(end) for end in span)
@@ -271,7 +272,8 @@ def _span(span: Any) -> tuple[float, float]:
     return low, high
 
 
-def _sizes(dtype: Any, ds: float, ds_min: float | None, ds_max: float, tol: float | None) -> Sizes:
+def lengths(dtype: Any, ds: float, ds_min: float | None, ds_max: float, tol: float | None) -> Sizes:
+    """The step lengths and the tolerance, with their defaults; raises where they do not fit."""
     eps = float(jnp.finfo(dtype).eps)
     infinity = float("inf")
     advice = "lengths are in units of the state and of the span"

@@ -132,13 +132,13 @@ def assemble(problem: Problem, nodes: Node, counts: Any, stops: Any) -> Branch:
         pieces, ends, start = forward[0], (Stop.CLOSED, Stop.CLOSED), 0
     else:
         backward = _direction(problem, nodes, counts, stops, 1)
-        turned = [_reversed(piece) for piece in backward[0][::-1]]
-        middle = _joined(_cut(turned[-1], 0, -1), forward[0][0])
-        pieces, ends = [*turned[:-1], middle, *forward[0][1:]], (backward[1], forward[1])
-        start = sum(piece.residual.size for piece in turned) - 1
+        before = [turned(piece) for piece in backward[0][::-1]]
+        middle = joined(cut(before[-1], 0, -1), forward[0][0])
+        pieces, ends = [*before[:-1], middle, *forward[0][1:]], (backward[1], forward[1])
+        start = sum(piece.residual.size for piece in before) - 1
     nodes = pieces[0]
     for piece in pieces[1:]:
-        nodes = _joined(nodes, piece)
+        nodes = joined(nodes, piece)
     values = spectra(family, nodes, near=problem.near)
     events = []
     if not (nodes.residual.size == 1 and ends[1] in _ALONE):
@@ -150,7 +150,7 @@ def assemble(problem: Problem, nodes: Node, counts: Any, stops: Any) -> Branch:
 
 def _direction(problem: Problem, nodes, counts, stops, row: int) -> tuple[list[Node], Stop]:
     """The pieces of one direction, from kink to kink, and why the last one ends."""
-    pieces = [_cut(jax.tree.map(lambda a: a[row], nodes), 0, counts[row])]
+    pieces = [cut(jax.tree.map(lambda a: a[row], nodes), 0, counts[row])]
     stop = Stop(int(stops[row]))
     if not problem.kinked or problem.natural or stop in _NO_BRANCH:
         return pieces, stop
@@ -163,7 +163,7 @@ def _direction(problem: Problem, nodes, counts, stops, row: int) -> tuple[list[N
         if following in _NO_BRANCH:
             break
         stop = following
-        pieces.append(_cut(jax.tree.map(lambda a: a[0], more), 0, more_counts[0]))
+        pieces.append(cut(jax.tree.map(lambda a: a[0], more), 0, more_counts[0]))
     split = [kinks.split(problem.iterated(), piece, problem.sizes) for piece in pieces]
     return [part for parts in split for part in parts], stop
 
@@ -201,7 +201,7 @@ def _one_arm(problem: Problem, nodes: Node, values, events, ends, start: int):
             high, ends[1] = event["place"] + 1, Stop.SHORTER_PERIOD
             kept.append(_of_the_half(problem, event))
             break
-    return _cut(nodes, low, high), values[low:high], kept, tuple(ends)
+    return cut(nodes, low, high), values[low:high], kept, tuple(ends)
 
 
 def _shrinks(problem: Problem, event: dict[str, Any]) -> bool:
@@ -258,7 +258,7 @@ def _branch(problem: Problem, nodes: Node, values, events, ends) -> Branch:
     return jax.device_put(Branch(**numbers, events=events, stop=stop, period=problem.period))
 
 
-def _cut(nodes: Node, start: int, end: int) -> Node:
+def cut(nodes: Node, start: int, end: int | None) -> Node:
     return jax.tree.map(lambda a: a[start:end], nodes)
 
 
@@ -266,10 +266,11 @@ def _row(nodes: Any, row: int) -> Any:
     return jax.tree.map(lambda a: a[row], nodes)
 
 
-def _joined(a: Node, b: Node) -> Node:
+def joined(a: Node, b: Node) -> Node:
     return jax.tree.map(lambda a, b: np.concatenate([a, b]), a, b)
 
 
-def _reversed(piece: Node) -> Node:
+def turned(piece: Node) -> Node:
+    """The same points in the opposite order."""
     piece = jax.tree.map(lambda a: a[::-1], piece)
     return Node(piece.u, -piece.tangent, -piece.orientation, piece.residual)

@@ -4,6 +4,7 @@ Every function takes an `Axes` first and a result second, draws, and returns the
 computes more than quantiles, none saves, none touches pyplot or the global rcParams.
 """
 
+from rnndyn.plot.branches import bifurcation_diagram, bifurcation_map
 from rnndyn.plot.plane import eigenvalues
 from rnndyn.plot.spectra import gradient_flow, lyapunov_spectrum, singular_spectrum, slope
 from rnndyn.plot.style import COLOURS, DOUBLE, SINGLE, figure, label_panels, shades, style, tints
@@ -12,6 +13,8 @@ __all__ = [
     "COLOURS",
     "DOUBLE",
     "SINGLE",
+    "bifurcation_diagram",
+    "bifurcation_map",
     "eigenvalues",
     "figure",
     "gradient_flow",
