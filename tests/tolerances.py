@@ -83,6 +83,10 @@ MULTIPLES = {
     # tracking, basins and the origin of gated cells
     "origin_margin": (2**12, "eigenvalues of a 4 x 4 matrix of norm 3, condition <= 100"),
     "attractor": (2**14, "settled to 1024 eps a step at a rate below 0.9; its exponent over 1024"),
+    # branches: cycles, kinks, families
+    "auto": (2**28, "AUTO locates events by secants to 1e-9 of the parameter: about 1e-8 in z"),
+    "auto_path": (2**44, "a chord of length 0.05 from the branch: h^2 / 8 of its curvature; 4e-3"),
+    "normal_form_of_cycle": (2**34, "absolute, of numbers up to 1e5 from third derivatives of F^4"),
 }
 
 

@@ -2,17 +2,23 @@
 
 from rnndyn.branches.basins import Attractor, BasinCurve, Basins, basins, basins_along
 from rnndyn.branches.continuation import Branch, continuation, describe_stop
+from rnndyn.branches.branch import Branch, describe_stop
+from rnndyn.branches.continuation import continuation, continuations
+from rnndyn.branches.curves import Curve, CurvePoint, bifurcation_curve
 from rnndyn.branches.events import Event
 from rnndyn.branches.margins import Kind
 from rnndyn.branches.origin import OriginMargins, origin_margins
 from rnndyn.branches.proximity import Proximity, bifurcation_proximity
 from rnndyn.branches.tracking import Track, TrackEvent, track
+from rnndyn.branches.switching import switch_branch
 
 __all__ = [
     "Attractor",
     "BasinCurve",
     "Basins",
     "Branch",
+    "Curve",
+    "CurvePoint",
     "Event",
     "Kind",
     "OriginMargins",
@@ -21,9 +27,12 @@ __all__ = [
     "TrackEvent",
     "basins",
     "basins_along",
+    "bifurcation_curve",
     "bifurcation_proximity",
     "continuation",
+    "continuations",
     "describe_stop",
     "origin_margins",
     "track",
+    "switch_branch",
 ]

@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from rnndyn.core.pytree import pytree
+from rnndyn.points import dense
 
 NEWTON_STEPS = 8
+SMALL = 8  # up to this size elimination in plain array code beats a call of LAPACK
 COS_TURN = 0.97  # the tangent may turn by at most 14 degrees in a step
 START_REACH = 0.1  # how far Newton may move a start, relative to 1 + its size
 
@@ -32,6 +34,9 @@ class Stop(enum.IntEnum):
     NO_START = 5
     SINGULAR_START = 6
     PARAMETER_IGNORED = 7
+    SHORTER_PERIOD = 8
+    SHORTER_START = 9
+    RESONANCE = 10
 
 
 NORMAL, TO_LOW, TO_HIGH, CLOSING = range(4)
@@ -45,7 +50,6 @@ class Node:
     ----------
     u : jax.Array, shape (d + 1,)
     tangent : jax.Array, shape (d + 1,), of length 1
-    eigenvalues : jax.Array, shape (d,), of J = dF/dz
     orientation : jax.Array
         Sign of det [G_u; t]: it changes at a branch point and not at a fold.
     residual : jax.Array
@@ -54,7 +58,6 @@ class Node:
 
     u: jax.Array
     tangent: jax.Array
-    eigenvalues: jax.Array
     orientation: jax.Array
     residual: jax.Array
 
@@ -81,9 +84,15 @@ class Family:
         return self.make(self.low + self.width * u[-1])(u[:-1]) - u[:-1]
 
     def derivative(self, u: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """G (d,) and G_u (d, d + 1)."""
-        value, push = jax.linearize(self, u)
-        return value, jax.vmap(push, in_axes=1, out_axes=1)(jnp.eye(u.size, dtype=u.dtype))
+        """G (d,) and G_u (d, d + 1).
+
+        The parameter has a derivative of its own, lest its tangent be carried through all others.
+        """
+        z, s = u[:-1], u[-1]
+        value, push = jax.linearize(lambda z: self(jnp.append(z, s)), z)
+        by_z = jax.vmap(push, out_axes=1)(jnp.eye(z.size, dtype=u.dtype))
+        by_s = jax.jvp(lambda s: self(jnp.append(z, s)), (s,), (jnp.ones_like(s),))[1]
+        return value, jnp.concatenate([by_z, by_s[:, None]], axis=1)
 
 
 @pytree
@@ -105,24 +114,37 @@ def correct(
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Newton on G(u) = 0 in the hyperplane through `guess` normal to `border`.
 
-    Returns u, G_u there, the residual and the number of steps; the residual is NaN or large where
-    it failed. It ends when the residual is at most tol max(1, |z|).
+    A decomposition serves for as long as each step with it lowers the residual at least tenfold
+    (Shamanskii 1967): near a branch one Jacobian is enough. Returns u, G_u there, the residual and
+    the number of steps; the residual is NaN or large where it failed. It ends when the residual is
+    at most tol max(1, |z|), or after 8 decompositions.
     """
 
     def unsettled(carry):
-        u, value, _, steps = carry
+        u, value, _, _, count = carry
         # A NaN residual compares false with everything and so ends the loop.
-        return (steps < NEWTON_STEPS) & (size(value) > allowed(u, tol))
+        return (count < NEWTON_STEPS) & (size(value) > allowed(u, tol))
 
-    def improve(carry):
-        u, value, slope, steps = carry
-        off = jnp.dot(border, u - guess)
-        matrix = jnp.concatenate([slope, border[None]])
-        u = u - jnp.linalg.solve(matrix, jnp.append(value, off))
-        return u, *family.derivative(u), steps + 1
+    def renew(carry):
+        u, value, slope, steps, count = carry
+        inverse, _ = factored(jnp.concatenate([slope, border[None]]))
 
-    u, value, slope, steps = jax.lax.while_loop(
-        unsettled, improve, (guess, *family.derivative(guess), jnp.asarray(0))
+        def descending(inner):
+            u, value, before, _ = inner
+            return (size(value) > allowed(u, tol)) & (size(value) <= 0.1 * before)
+
+        def step(inner):
+            u, value, _, steps = inner
+            moved = u - inverse(jnp.append(value, jnp.dot(border, u - guess)))
+            return moved, family(moved), size(value), steps + 1
+
+        first = step((u, value, size(value), steps))
+        u, _, _, steps = jax.lax.while_loop(descending, step, first)
+        return u, *family.derivative(u), steps, count + 1
+
+    zero = jnp.asarray(0)
+    u, value, slope, steps, _ = jax.lax.while_loop(
+        unsettled, renew, (guess, *family.derivative(guess), zero, zero)
     )
     return u, slope, size(value), steps
 
@@ -135,25 +157,43 @@ def allowed(u: jax.Array, tol: jax.Array) -> jax.Array:
     return tol * jnp.maximum(1, size(u[:-1]))
 
 
+def factored(matrix: jax.Array) -> tuple[Callable[[jax.Array], jax.Array], jax.Array]:
+    """The function that solves with a matrix, and the sign of the determinant."""
+    if matrix.shape[0] <= SMALL:
+        inverted = dense.inverse(matrix)
+        return lambda right: inverted.matrix @ right, inverted.sign
+    factors = jax.scipy.linalg.lu_factor(matrix)
+    swaps = jnp.sum(factors[1] != jnp.arange(len(matrix), dtype=factors[1].dtype))
+    negative = swaps + jnp.sum(jnp.diagonal(factors[0]) < 0)
+    sign = (1 - 2 * (negative % 2)).astype(matrix.dtype)
+    return lambda right: jax.scipy.linalg.lu_solve(factors, right), sign
+
+
 def node(u: jax.Array, slope: jax.Array, residual: jax.Array, tangent: jax.Array) -> Node:
-    """The node at u whose tangent goes on in the direction of the one given."""
-    bordered = jnp.concatenate([slope, tangent[None]])
-    along = jnp.linalg.solve(bordered, jnp.zeros_like(u).at[-1].set(1))
-    along = along / jnp.linalg.norm(along)
-    return node_with(u, slope, residual, along)
+    """The node at u whose tangent goes on in the direction of the one given.
 
-
-def node_with(u: jax.Array, slope: jax.Array, residual: jax.Array, tangent: jax.Array) -> Node:
-    sign = jnp.linalg.slogdet(jnp.concatenate([slope, tangent[None]]))[0]
-    jacobian = slope[:, :-1] + jnp.eye(slope.shape[0], dtype=u.dtype)
-    return Node(u, tangent, jnp.linalg.eigvals(jacobian), sign, residual)
+    For t in the kernel of G_u, det [G_u; r] is r . t times a number that does not depend on r, so
+    the determinant with the old tangent has the sign of that with the new one.
+    """
+    inverse, sign = factored(jnp.concatenate([slope, tangent[None]]))
+    along = inverse(jnp.zeros_like(u).at[-1].set(1))
+    return Node(u, along / jnp.linalg.norm(along), sign, residual)
 
 
 @jax.jit(static_argnames=("max_points", "natural"))
 def sweep(
-    family: Family, u0: jax.Array, sizes: Sizes, *, max_points: int, natural: bool
+    family: Any,
+    u0: jax.Array,
+    tangent: jax.Array,
+    sizes: Sizes,
+    *,
+    max_points: int,
+    natural: bool,
 ) -> tuple[Node, jax.Array, jax.Array]:
-    """Follow the branch through u0 forwards (s increasing at u0), then backwards.
+    """Follow the branch through u0 forwards, then backwards.
+
+    Forwards is the direction of `tangent`, and u0 is first corrected in the hyperplane normal to
+    it; if that is zero, u0 is corrected at its own parameter and forwards is where s increases.
 
     Returns
     -------
@@ -163,25 +203,20 @@ def sweep(
     stop : jax.Array, shape (2,)
         Codes of `Stop`.
     """
-    first, stop = _start(family, u0, sizes)
+    first, stop = _start(family, u0, tangent, sizes)
 
     def direction(sign):
-        start = Node(
-            first.u,
-            sign * first.tangent,
-            first.eigenvalues,
-            sign * first.orientation,
-            first.residual,
-        )
-        return _follow(family, start, stop, sizes, max_points, natural)
+        turned = Node(first.u, sign * first.tangent, sign * first.orientation, first.residual)
+        return _follow(family, turned, stop, sizes, max_points, natural)
 
     return jax.lax.map(direction, jnp.asarray([1, -1], u0.dtype))
 
 
-def _start(family: Family, u0: jax.Array, sizes: Sizes) -> tuple[Node, jax.Array]:
-    """The start, corrected at its own parameter, and a reason not to go on from it."""
+def _start(family: Family, u0: jax.Array, given: jax.Array, sizes: Sizes) -> tuple[Node, jax.Array]:
+    """The start, corrected, and a reason not to go on from it."""
     upright = jnp.zeros_like(u0).at[-1].set(1)
-    u, slope, residual, _ = correct(family, u0, upright, sizes.tol)
+    free = jnp.all(given == 0)
+    u, slope, residual, _ = correct(family, u0, jnp.where(free, upright, given), sizes.tol)
     reached = (residual <= allowed(u, sizes.tol)) & (
         size(u - u0) <= START_REACH * (1 + size(u0[:-1]))
     )
@@ -189,21 +224,28 @@ def _start(family: Family, u0: jax.Array, sizes: Sizes) -> tuple[Node, jax.Array
     u = jnp.where(reached, u, u0)
     safe = jnp.where(jnp.isfinite(slope) & reached, slope, 0)
     _, singular, rows = jnp.linalg.svd(safe, full_matrices=True)
-    tangent = jnp.where(rows[-1, -1] < 0, -rows[-1], rows[-1])
+    forwards = jnp.where(free, rows[-1, -1], jnp.dot(rows[-1], given))
+    tangent = jnp.where(forwards < 0, -rows[-1], rows[-1])
     small = jnp.sqrt(jnp.finfo(u0.dtype).eps) * jnp.maximum(1, singular[0])
-    # A map that ignores p has no derivative in it off the branch and elsewhere in the span either.
+    stop = jnp.select(
+        [~finite, ~reached, _ignored(family, u), singular[-1] <= small],
+        [Stop.NONFINITE, Stop.NO_START, Stop.PARAMETER_IGNORED, Stop.SINGULAR_START],
+        Stop.RUNNING,
+    )
+    residual = jnp.where(reached, residual, size(family(u0)))
+    sign = factored(jnp.concatenate([safe, tangent[None]]))[1]
+    return Node(u, tangent, sign, residual), stop
+
+
+def _ignored(family: Family, u: jax.Array) -> jax.Array:
+    """Whether the map has no derivative in p: here, off the branch, and elsewhere in the span."""
+    upright = jnp.zeros_like(u).at[-1].set(1)
     ignored = jnp.asarray(True)
     for offset, s in ((0.0, u[-1]), (0.37, 0.12), (-0.61, 0.77)):
         shift = offset * jnp.cos(1 + jnp.arange(u.size, dtype=u.dtype))
         point = (u + shift).at[-1].set(s)
         ignored &= jnp.all(jax.jvp(family, (point,), (upright,))[1] == 0)
-    stop = jnp.select(
-        [~finite, ~reached, ignored, singular[-1] <= small],
-        [Stop.NONFINITE, Stop.NO_START, Stop.PARAMETER_IGNORED, Stop.SINGULAR_START],
-        Stop.RUNNING,
-    )
-    residual = jnp.where(reached, residual, size(family(u0)))
-    return node_with(u, safe, residual, tangent), stop
+    return ignored
 
 
 def _follow(family, first, stop, sizes, max_points, natural):
@@ -290,7 +332,7 @@ def _moved(state: _State, new: Node, sizes: Sizes, verdict: tuple[jax.Array, ...
     room = state.nodes.residual.size
     count = jnp.where(accept, state.count + 1, state.count)
     index = jnp.where(accept, state.count, room)
-    factor = jnp.select([~good, steps <= 2, steps >= 5], [0.5, 1.5, 0.7], 1.0)
+    factor = jnp.select([~good, steps <= 3, steps >= 7], [0.5, 1.5, 0.7], 1.0)
     factor = jnp.where(false_close | (good & ~accept), 1, factor).astype(state.ds.dtype)
     ds = jnp.minimum(state.ds * factor, sizes.ds_max)
     met_nonfinite = jnp.where(good, False, state.met_nonfinite | ~finite)
@@ -324,3 +366,12 @@ def between(family: Family, a: Node, b: Node, tol: jax.Array) -> tuple[Node, jax
     good &= jnp.linalg.norm(u - guess) <= 0.5 * jnp.linalg.norm(chord)
     middle = node(jnp.where(good, u, guess), jnp.where(good, slope, 0), residual, a.tangent)
     return middle, good
+
+
+correct_at: Callable[..., Any] = jax.jit(correct)
+
+
+@jax.jit
+def defect(family: Family, u: jax.Array) -> jax.Array:
+    """Max norm of F(z) - z."""
+    return size(family(u))

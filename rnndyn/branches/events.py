@@ -1,26 +1,15 @@
-"""What happens along a branch: bifurcations detected between points, located, and named.
-
-A host-side step. Between two points of a branch each eigenvalue is matched to its successor (the
-assignment of least total distance); one that crosses the unit circle is a bifurcation, a real one
-at +1 or -1 or a complex pair elsewhere, so a collision of eigenvalues off the circle (a neutral
-saddle) is none. Folds and branch points are told apart by the tangent's parameter component and
-the bordered determinant. What cannot be located or told apart is looked at again on half steps.
-"""
+"""What happens on a branch: a bifurcation, its kind and criticality."""
 
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
-from rnndyn.branches.arclength import Family, Node, between
-from rnndyn.branches.location import locate
+from rnndyn.branches.arclength import Family
 from rnndyn.core.pytree import pytree, static
 from rnndyn.core.status import Status
 
-HALVINGS = 10
-SLACK = 0.05  # how far beyond its step an event may lie, as a fraction of the step
+STRONG = (1, 2, 3, 4)  # resonances at which a Neimark-Sacker bifurcation has no normal form
 
 
 @pytree
@@ -30,20 +19,28 @@ class Event:
     Attributes
     ----------
     kind : str, static
-        "fold", "branch_point", "flip" (period doubling) or "neimark_sacker".
+        "fold", "branch_point", "flip" (period doubling), "neimark_sacker", or "border_collision"
+        (the branch crosses a kink of the map).
     criticality : str, static
         "supercritical" (what is born is stable if the branch was), "subcritical" or
         "transcritical" (a branch point with a quadratic term); "" for a fold, and where the
-        coefficient is zero or not defined.
+        coefficient is zero or not defined. Of a border collision "persistence" (the branch goes on
+        into the other region) or "nonsmooth_fold" (it turns back in the parameter).
+    period : int, static
+        Of the cycle that bifurcates; 1 for a fixed point.
+    resonance : int, static
+        k = 1 to 4 if a Neimark-Sacker multiplier is exp(2 pi i / k) to eps^(1/3): a strong
+        resonance, where the coefficient decides nothing. 0 otherwise.
     parameter : jax.Array
     z : jax.Array, shape (d,)
+    tangent : jax.Array, shape (d + 1,)
+        (dz, dp) along the branch that it was found on, at the last point before it.
     coefficient : jax.Array, complex
         Kuznetsov's, with |q| = <p, q> = 1 (see `normal_forms`): a of a fold or a transcritical
         point, the cubic of a pitchfork, c of a flip, d of a Neimark-Sacker bifurcation. NaN if
         several eigenvalues are critical at once, where no scalar normal form holds.
     angle : jax.Array
-        Argument of the critical multiplier; 2 pi / k with k <= 4 is a strong resonance, where the
-        coefficient of a Neimark-Sacker bifurcation decides nothing.
+        Argument of the critical multiplier; NaN at a border collision.
     multiplicity : jax.Array, int
         How many eigenvalues (or pairs) are critical together. A branch carries one event for each
         that crosses.
@@ -56,8 +53,11 @@ class Event:
 
     kind: str = static()
     criticality: str = static()
+    period: int = static()
+    resonance: int = static()
     parameter: jax.Array
     z: jax.Array
+    tangent: jax.Array
     coefficient: jax.Array
     angle: jax.Array
     multiplicity: jax.Array
@@ -65,186 +65,40 @@ class Event:
     status: jax.Array
 
 
-def find_events(family: Family, nodes: Node, tol: jax.Array) -> tuple[Event, ...]:
-    """The events along a branch whose nodes (numpy, leading axis n) are given in order."""
-    host = [jax.tree.map(lambda a, i=i: a[i], nodes) for i in range(nodes.residual.size)]
-    seen = []
-    for a, b in zip(host[:-1], host[1:], strict=True):
-        seen += _inside(family, a, b, tol, HALVINGS)
-    at_ends = []
-    for place, end in enumerate(host[:: max(1, len(host) - 1)]):
-        at_ends += [dict(event, end=place) for event in _at(family, end, tol)]
-    return tuple(_finish(family, event) for event in _without_doubles(seen, at_ends))
-
-
-def _inside(family: Family, a: Node, b: Node, tol: Any, halvings: int) -> list[dict[str, Any]]:
-    candidates, clear = _candidates(a, b)
-    if not candidates:
-        return []
-    events = [_try(family, a, b, kind, at, angle, tol) for kind, at, angle in candidates]
-    if clear and all(event["status"] == Status.CONVERGED for event in events):
-        return sorted(events, key=lambda event: event["along"])
-    if halvings > 0:
-        middle, good = jax.device_get(between(family, a, b, tol))
-        if good:
-            return _inside(family, a, middle, tol, halvings - 1) + _inside(
-                family, middle, b, tol, halvings - 1
-            )
-    return events
-
-
-def _candidates(a: Node, b: Node) -> tuple[list[tuple[str, float, float]], bool]:
-    """(kind, fraction of the step, angle) of what happens between two nodes; whether it is clear.
-
-    It is not clear when a real eigenvalue turns complex on its way across the circle, or when
-    crossings and determinants disagree.
-    """
-    turned = (a.tangent[-1] >= 0) != (b.tangent[-1] >= 0)
-    branched = (a.orientation >= 0) != (b.orientation >= 0)
-    candidates, clear, plus = [], True, []
-    for before, after in _matched(a.eigenvalues, b.eigenvalues):
-        if (abs(before) > 1) == (abs(after) > 1):
-            continue
-        at = (1 - abs(before)) / (abs(after) - abs(before))
-        critical = before + at * (after - before)
-        clear &= (before.imag == 0) == (after.imag == 0)
-        if before.imag != 0 or after.imag != 0:
-            if critical.imag > 0:
-                candidates.append(("neimark_sacker", at, float(np.angle(critical))))
-        elif critical.real > 0:
-            plus.append(at)
-        else:
-            candidates.append(("flip", at, np.pi))
-    clear &= (len(plus) % 2 == 1) == (turned != branched)
-    p, r = a.tangent[-1], b.tangent[-1]
-    if turned:
-        candidates.append(("fold", float(p / (p - r)), 0.0))
-    known = int(turned) + int(branched)
-    spare = max(len(plus) - known + int(branched), int(branched))
-    for i in range(spare):
-        candidates.append(("branch_point", plus[i % len(plus)] if plus else 0.5, 0.0))
-    return candidates, clear
-
-
-def _matched(before: Any, after: Any) -> Any:
-    """Pairs of eigenvalues, matched to the least total distance."""
-    rows, columns = linear_sum_assignment(np.abs(before[:, None] - after[None]))
-    return zip(before[rows], after[columns], strict=True)
-
-
-def _try(family, a: Node, b: Node, kind: str, at: float, angle: float, tol) -> dict[str, Any]:
-    """A located event, accepted if it lies in the step between a and b."""
-    chord = b.u - a.u
-    length = np.linalg.norm(chord)
-    guess = a.u + np.asarray(at, a.u.dtype) * chord
-    event = _located(family, kind, guess, angle, tol)
-    offset = event["u"] - a.u
-    event["along"] = float(offset @ chord / length**2)
-    inside = -SLACK <= event["along"] <= 1 + SLACK
-    inside &= bool(np.linalg.norm(offset - event["along"] * chord) <= length)
-    if not inside:
-        event["status"] = Status.MAX_STEPS
-    if event["status"] != Status.CONVERGED:
-        event.update(u=0.5 * (a.u + b.u), along=0.5, angle=angle, reach=float(length))
-    return event
-
-
-def _located(family: Family, kind: str, guess: Any, angle: float, tol) -> dict[str, Any]:
-    found = jax.device_get(locate(family, kind, guess, np.asarray(angle, guess.dtype)))
-    loose = 64 * float(tol) * max(1.0, float(np.max(np.abs(found.u[:-1]), initial=0)))
-    good = bool(found.residual <= loose) and bool(np.all(np.isfinite(found.u)))
-    return {
-        "kind": kind,
-        "u": found.u,
-        "eigenvalues": found.eigenvalues,
-        "coefficient": found.coefficient,
-        "cubic": found.cubic,
-        "angle": float(found.angle),
-        "residual": found.residual,
-        "status": Status.CONVERGED if good else Status.MAX_STEPS,
-        "along": 0.0,
-        "reach": float(np.sqrt(np.finfo(guess.dtype).eps)),
-    }
-
-
-def _at(family: Family, end: Node, tol: Any) -> list[dict[str, Any]]:
-    """The events at an end of the branch itself, which no step contains."""
-    reach = float(np.sqrt(np.finfo(end.u.dtype).eps)) * (1 + float(np.max(np.abs(end.u))))
-    events = []
-    for value in end.eigenvalues:
-        if abs(abs(value) - 1) > reach or value.imag < 0:
-            continue
-        if value.imag > reach:
-            kinds = ("neimark_sacker",)
-        else:
-            kinds = ("branch_point", "fold") if value.real > 0 else ("flip",)
-        for kind in kinds:
-            event = _located(family, kind, end.u, float(np.angle(value)), tol)
-            if event["status"] == Status.CONVERGED and _distance(event["u"], end.u) <= reach:
-                events.append(event)
-                break
-    return events
-
-
-def _distance(u: Any, v: Any) -> float:
-    return float(np.max(np.abs(u - v)))
-
-
-def _without_doubles(
-    seen: list[dict[str, Any]], at_ends: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Drop what two searches found alike.
-
-    The fold system also converges at a branch point; what rounding shows on the wrong side of a
-    point stands beside the event itself; and an event at an end may lie within the last step.
-    """
-    located = [event for event in seen if event["status"] == Status.CONVERGED]
-    kept = []
-    for event in seen:
-        others = [e for e in located if e is not event and _alike(e, event)]
-        better = event["kind"] == "fold" and any(e["kind"] == "branch_point" for e in others)
-        if not (better or (others and event["status"] != Status.CONVERGED)):
-            kept.append(event)
-    before, after = [], []
-    for event in at_ends:
-        if not any(_alike(event, other) for other in (*kept, *before, *after)):
-            (before if event["end"] == 0 else after).append(event)
-    return before + kept + after
-
-
-def _alike(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    """Whether two events have the same multiplier and place.
-
-    At a branch point the fold system is singular and converges to about sqrt(eps) only.
-    """
-    reach = max(a["reach"], b["reach"])
-    if a["kind"] != b["kind"]:
-        if {a["kind"], b["kind"]} != {"fold", "branch_point"}:
-            return False
-        reach = max(reach, float(np.cbrt(np.finfo(a["u"].dtype).eps)))
-    return _distance(a["u"], b["u"]) <= reach
-
-
-def _finish(family: Family, event: dict[str, Any]) -> Event:
+def finish(family: Family, event: dict[str, Any], period: int) -> Event:
+    """The public form (of NumPy arrays) of what `detection` or `kinks` has found."""
     u, located = event["u"], event["status"] == Status.CONVERGED
     dtype = u.dtype
-    multiplicity, coefficient, criticality = 1, complex(np.nan, np.nan), ""
-    if located:
+    negligible = float(np.finfo(dtype).eps ** (1 / 3))
+    multiplicity, coefficient, resonance = 1, complex(np.nan, np.nan), 0
+    criticality = event.get("criticality", "")
+    if located and event["kind"] != "border_collision":
         critical = np.exp(1j * event["angle"])
-        near = np.abs(event["eigenvalues"] - critical) <= np.finfo(dtype).eps ** (1 / 3)
+        near = np.abs(event["eigenvalues"] - critical) <= negligible
         multiplicity = max(1, int(np.sum(near)))
+        if event["kind"] == "neimark_sacker":
+            turns = [abs(event["angle"] - 2 * np.pi / k) <= negligible for k in STRONG]
+            resonance = STRONG[turns.index(True)] if any(turns) else 0
         if multiplicity == 1:
             coefficient, criticality = _name(event, dtype)
+            criticality = "" if resonance else criticality
+    low, width = np.asarray(family.low), np.asarray(family.width)
+    numbers: dict[str, Any] = {
+        "parameter": low + width * u[-1],
+        "z": u[:-1],
+        "tangent": event["tangent"] * np.append(np.ones_like(u[:-1]), width),
+        "coefficient": np.asarray(coefficient, np.result_type(dtype, np.complex64)),
+        "angle": np.asarray(event["angle"], dtype),
+        "multiplicity": np.asarray(multiplicity),
+        "residual": np.asarray(event["residual"]),
+        "status": np.asarray(int(event["status"])),
+    }
     return Event(
         kind=event["kind"],
         criticality=criticality,
-        parameter=family.low + family.width * jnp.asarray(u[-1]),
-        z=jnp.asarray(u[:-1]),
-        coefficient=jnp.asarray(coefficient, np.result_type(dtype, np.complex64)),
-        angle=jnp.asarray(event["angle"], dtype),
-        multiplicity=jnp.asarray(multiplicity),
-        residual=jnp.asarray(event["residual"]),
-        status=jnp.asarray(int(event["status"])),
+        period=event.get("period", period),
+        resonance=resonance,
+        **numbers,
     )
 
 

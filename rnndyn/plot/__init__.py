@@ -5,6 +5,7 @@ computes more than quantiles, none saves, none touches pyplot or the global rcPa
 """
 
 from rnndyn.plot.pathways import PATH_COLOURS, pathways, singular_ribbon
+from rnndyn.plot.branches import bifurcation_diagram, bifurcation_map
 from rnndyn.plot.plane import eigenvalues
 from rnndyn.plot.spectra import gradient_flow, lyapunov_spectrum, singular_spectrum, slope
 from rnndyn.plot.style import COLOURS, DOUBLE, SINGLE, figure, label_panels, shades, style, tints
@@ -15,6 +16,8 @@ __all__ = [
     "DOUBLE",
     "PATH_COLOURS",
     "SINGLE",
+    "bifurcation_diagram",
+    "bifurcation_map",
     "eigenvalues",
     "events",
     "figure",

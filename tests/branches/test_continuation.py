@@ -9,8 +9,8 @@ import pytest
 from scipy.optimize import brentq
 
 import rnndyn as rd
+from rnndyn.branches import continuation, describe_stop
 from rnndyn.branches.arclength import sweep
-from rnndyn.branches.continuation import continuation, describe_stop
 from tests.branches import families
 from tests.tolerances import tol
 

@@ -1,0 +1,207 @@
+"""Bifurcations between the points of a branch: detected, and located. A host-side step.
+
+Between two points of a branch each eigenvalue is matched to its successor (the
+assignment of least total distance); one that crosses the unit circle is a bifurcation, a real one
+at +1 or -1 or a complex pair elsewhere, so a collision of eigenvalues off the circle (a neutral
+saddle) is none. Folds and branch points are told apart by the tangent's parameter component and
+the bordered determinant. What cannot be located or told apart is looked at again on half steps.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from rnndyn.branches import spectra
+from rnndyn.branches.arclength import Family, Node, between
+from rnndyn.branches.location import locate
+from rnndyn.core.pytree import pytree
+from rnndyn.core.status import Status
+
+HALVINGS = 10
+SLACK = 0.05  # how far beyond its step an event may lie, as a fraction of the step
+
+
+@pytree
+class Spot:
+    """A node (numpy) with its eigenvalues."""
+
+    node: Node
+    eigenvalues: Any
+
+
+def find_events(
+    family: Family, nodes: Node, values: Any, tol: Any, ends: tuple[bool, bool] = (True, True)
+) -> list[dict[str, Any]]:
+    """What happens along nodes (numpy, leading axis n) with eigenvalues (n, d), in order.
+
+    Rows of NaN are passed over. `ends` says at which ends an event of the point itself is sought.
+    """
+    rows = np.flatnonzero(~np.isnan(values[:, 0].real))
+
+    def spot(row):
+        return Spot(jax.tree.map(lambda a: a[row], nodes), values[row])
+
+    outside = np.abs(values) > 1
+    mixed = ~outside.all(axis=1) & outside.any(axis=1)
+    changed = np.append(0, np.cumsum(spectra.changes(nodes)))
+    seen, at_ends = [], []
+    for i, j in zip(rows[:-1], rows[1:], strict=True):
+        # If all lie inside at both, or all outside, none has crossed.
+        if mixed[i] or mixed[j] or outside[i, 0] != outside[j, 0] or changed[i] != changed[j]:
+            found = _inside(family, spot(i), spot(j), tol, HALVINGS)
+            seen += [event | {"place": int(i), "tangent": nodes.tangent[i]} for event in found]
+    for place, wanted in ((0, ends[0]), (len(values) - 1, ends[1] and len(values) > 1)):
+        if wanted and place in rows:
+            here = {"end": place, "place": place, "tangent": nodes.tangent[place]}
+            at_ends += [event | here for event in _at(family, spot(place), tol)]
+    return _without_doubles(seen, at_ends)
+
+
+def _inside(family: Family, a: Spot, b: Spot, tol: Any, halvings: int) -> list[dict[str, Any]]:
+    candidates, clear = _candidates(a, b)
+    if not candidates:
+        return []
+    events = [_try(family, a, b, kind, at, angle, tol) for kind, at, angle in candidates]
+    if clear and all(event["status"] == Status.CONVERGED for event in events):
+        return sorted(events, key=lambda event: event["along"])
+    if halvings > 0:
+        middle, good = jax.device_get(between(family, a.node, b.node, tol))
+        if good:
+            middle = Spot(middle, spectra.spectra(family, _row(middle), near=False)[0])
+            return _inside(family, a, middle, tol, halvings - 1) + _inside(
+                family, middle, b, tol, halvings - 1
+            )
+    return events
+
+
+def _row(node: Node) -> Node:
+    return jax.tree.map(lambda a: np.asarray(a)[None], node)
+
+
+def _candidates(a: Spot, b: Spot) -> tuple[list[tuple[str, float, float]], bool]:
+    """(kind, fraction of the step, angle) of what happens between two nodes; whether it is clear.
+
+    It is not clear when a real eigenvalue turns complex on its way across the circle, or when
+    crossings and determinants disagree.
+    """
+    p, r = a.node.tangent[-1], b.node.tangent[-1]
+    turned = (p >= 0) != (r >= 0)
+    branched = (a.node.orientation >= 0) != (b.node.orientation >= 0)
+    candidates, clear, plus = [], True, []
+    for before, after in zip(*spectra.matched(a.eigenvalues, b.eigenvalues), strict=True):
+        if (abs(before) > 1) == (abs(after) > 1):
+            continue
+        at = (1 - abs(before)) / (abs(after) - abs(before))
+        critical = before + at * (after - before)
+        clear &= (before.imag == 0) == (after.imag == 0)
+        if before.imag != 0 or after.imag != 0:
+            # Of a pair that has become real by the next point either member may be the one matched.
+            if critical.imag > 0 or before.imag == 0 or after.imag == 0:
+                candidates.append(("neimark_sacker", at, abs(float(np.angle(critical)))))
+        elif critical.real > 0:
+            plus.append(at)
+        else:
+            candidates.append(("flip", at, np.pi))
+    clear &= (len(plus) % 2 == 1) == (turned != branched)
+    if turned:
+        candidates.append(("fold", float(p / (p - r)), 0.0))
+    known = int(turned) + int(branched)
+    spare = max(len(plus) - known + int(branched), int(branched))
+    for i in range(spare):
+        candidates.append(("branch_point", plus[i % len(plus)] if plus else 0.5, 0.0))
+    return candidates, clear
+
+
+def _try(family, a: Spot, b: Spot, kind: str, at: float, angle: float, tol) -> dict[str, Any]:
+    """A located event, accepted if it lies in the step between a and b."""
+    chord = b.node.u - a.node.u
+    length = np.linalg.norm(chord)
+    guess = a.node.u + np.asarray(at, a.node.u.dtype) * chord
+    event = _located(family, kind, guess, angle, tol)
+    offset = event["u"] - a.node.u
+    event["along"] = float(offset @ chord / length**2)
+    inside = -SLACK <= event["along"] <= 1 + SLACK
+    inside &= bool(np.linalg.norm(offset - event["along"] * chord) <= length)
+    if not inside:
+        event["status"] = Status.MAX_STEPS
+    if event["status"] != Status.CONVERGED:
+        event.update(u=0.5 * (a.node.u + b.node.u), along=0.5, angle=angle, reach=float(length))
+    return event
+
+
+def _located(family: Family, kind: str, guess: Any, angle: float, tol) -> dict[str, Any]:
+    found = jax.device_get(locate(family, kind, guess, np.asarray(angle, guess.dtype)))
+    loose = 64 * float(tol) * max(1.0, float(np.max(np.abs(found.u[:-1]), initial=0)))
+    good = bool(found.residual <= loose) and bool(np.all(np.isfinite(found.u)))
+    return {
+        "kind": kind,
+        "u": found.u,
+        "eigenvalues": found.eigenvalues,
+        "coefficient": found.coefficient,
+        "cubic": found.cubic,
+        "angle": float(found.angle),
+        "residual": found.residual,
+        "status": Status.CONVERGED if good else Status.MAX_STEPS,
+        "along": 0.0,
+        "reach": float(np.sqrt(np.finfo(guess.dtype).eps)),
+    }
+
+
+def _at(family: Family, end: Spot, tol: Any) -> list[dict[str, Any]]:
+    """The events at an end of the branch itself, which no step contains."""
+    u = end.node.u
+    reach = float(np.sqrt(np.finfo(u.dtype).eps)) * (1 + float(np.max(np.abs(u))))
+    events = []
+    for value in end.eigenvalues:
+        if abs(abs(value) - 1) > reach or value.imag < 0:
+            continue
+        if value.imag > reach:
+            kinds = ("neimark_sacker",)
+        else:
+            kinds = ("branch_point", "fold") if value.real > 0 else ("flip",)
+        for kind in kinds:
+            event = _located(family, kind, u, float(np.angle(value)), tol)
+            if event["status"] == Status.CONVERGED and _distance(event["u"], u) <= reach:
+                events.append(event)
+                break
+    return events
+
+
+def _distance(u: Any, v: Any) -> float:
+    return float(np.max(np.abs(u - v)))
+
+
+def _without_doubles(
+    seen: list[dict[str, Any]], at_ends: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Drop what two searches found alike.
+
+    The fold system also converges at a branch point; what rounding shows on the wrong side of a
+    point stands beside the event itself; and an event at an end may lie within the last step.
+    """
+    located = [event for event in seen if event["status"] == Status.CONVERGED]
+    kept = []
+    for event in seen:
+        others = [e for e in located if e is not event and _alike(e, event)]
+        better = event["kind"] == "fold" and any(e["kind"] == "branch_point" for e in others)
+        if not (better or (others and event["status"] != Status.CONVERGED)):
+            kept.append(event)
+    before, after = [], []
+    for event in at_ends:
+        if not any(_alike(event, other) for other in (*kept, *before, *after)):
+            (before if event["end"] == 0 else after).append(event)
+    return before + kept + after
+
+
+def _alike(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    """Whether two events have the same multiplier and place.
+
+    At a branch point the fold system is singular and converges to about sqrt(eps) only.
+    """
+    reach = max(a["reach"], b["reach"])
+    if a["kind"] != b["kind"]:
+        if {a["kind"], b["kind"]} != {"fold", "branch_point"}:
+            return False
+        reach = max(reach, float(np.cbrt(np.finfo(a["u"].dtype).eps)))
+    return _distance(a["u"], b["u"]) <= reach

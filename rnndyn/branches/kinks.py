@@ -1,0 +1,127 @@
+"""Border collisions: where a branch crosses a kink of its map, as a ReLU cell has many.
+
+Across a kink F is continuous and dF jumps by a matrix of rank one, a n^T, whose n is the normal
+of the border in u = (z, s). So nothing need be known of the map: beyond the border the branch
+goes on in the kernel of the other G_u, on the side that n names. It persists where the parameter
+goes on in the same direction and is a non-smooth fold where it turns back (Feigin 1978; di
+Bernardo et al., Piecewise-smooth Dynamical Systems, 2008, sec. 3.3). A host step.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from rnndyn.branches.arclength import Family, Node, Sizes, between, correct_at
+from rnndyn.core.status import Status
+
+AHEAD = 64  # in ds_min: how far beyond the last point the other side is looked at
+RANK = 1e-3  # a second singular value of the jump below this, relative to the first, is rounding
+TURN = 1e-5  # a turn of the tangent over some ds_min that no smooth branch makes
+_KINKED = {"max", "min", "abs", "sign", "select_n", "clamp", "floor", "ceil", "round", "rem"}
+
+
+def may_have_kinks(jaxpr: Any) -> bool:
+    """Whether a traced function contains an operation with a kink."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in _KINKED:
+            return True
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else (value,):
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns") and may_have_kinks(inner):
+                    return True
+    return False
+
+
+def beyond(family: Family, last: Node, sizes: Sizes) -> tuple[Any, Any] | None:
+    """A point and the tangent of the branch behind the kink that `last` has stopped at.
+
+    None where there is none, several coincide, or the branch runs along the border.
+    """
+    step = float(sizes.ds_min) * AHEAD
+    here, there = jax.device_get(_slopes(family, last.u, last.u + step * last.tangent))
+    if not np.all(np.isfinite(there)):
+        return None
+    jump, normals = np.linalg.svd(there - here)[1:]
+    if jump[0] < TURN or np.any(jump[1:] > RANK * jump[0]):
+        return None
+    normal, tangent = normals[0], np.linalg.svd(there)[2][-1]
+    before, after = normal @ last.tangent, normal @ tangent
+    if min(abs(before), abs(after)) < TURN:
+        return None
+    tangent = tangent * np.sign(before * after)
+    reach = float(np.sqrt(sizes.ds_min * sizes.ds_max))
+    guess = last.u + step * last.tangent + reach * tangent
+    u, slope, residual, _ = jax.device_get(correct_at(family, guess, tangent, sizes.tol))
+    other = np.max(np.abs(slope - there), initial=0) > 0.1 * jump[0]
+    if other or not residual <= float(sizes.tol) * max(1.0, float(np.max(np.abs(u[:-1])))):
+        return None
+    return u, tangent
+
+
+def split(family: Family, nodes: Node, sizes: Sizes) -> list[Node]:
+    """Pieces of a branch between the kinks that its steps have passed over."""
+    smallest = 4 * float(sizes.ds_min)
+    pieces, start, n = [], 0, nodes.residual.size
+    rows = [jax.tree.map(lambda a, i=i: a[i], nodes) for i in range(n)]
+    inserted: list[Node] = []
+    for i in range(n - 1):
+        for a, b in _brackets(family, rows[i], rows[i + 1], sizes.tol, smallest):
+            pieces.append(_stacked([*inserted, *rows[start : i + 1], a]))
+            inserted, start = [b], i + 1
+    return [*pieces, _stacked([*inserted, *rows[start:]])]
+
+
+def collision(family: Family, before: Node, after: Node, tol: Any) -> dict[str, Any]:
+    """The event between the last point before a kink and the first behind it.
+
+    Its place is where the two tangents meet, corrected by Newton.
+    """
+    sides = np.stack([before.tangent, -after.tangent], axis=1)
+    along = np.linalg.lstsq(sides, after.u - before.u, rcond=None)[0]
+    meeting = before.u + along[0] * before.tangent
+    u, _, residual, _ = jax.device_get(correct_at(family, meeting, before.tangent, tol))
+    good = residual <= float(tol) * max(1.0, float(np.max(np.abs(u[:-1]))))
+    persists = before.tangent[-1] * after.tangent[-1] > 0
+    return {
+        "kind": "border_collision",
+        "criticality": "persistence" if persists else "nonsmooth_fold",
+        "u": u,
+        "tangent": before.tangent,
+        "angle": np.nan,
+        "residual": residual,
+        "status": Status.CONVERGED if good else Status.MAX_STEPS,
+        "along": 0.0,
+    }
+
+
+def _brackets(family, a: Node, b: Node, tol: Any, smallest: float) -> list[tuple[Node, Node]]:
+    """Pairs of nodes close together on either side of each kink between two nodes.
+
+    A smooth branch turns as much in the first half of a step as in the second.
+    """
+    if np.linalg.norm(b.tangent - a.tangent) < TURN:
+        return []
+    low, high = a, b
+    while np.linalg.norm(high.u - low.u) > smallest:
+        middle, good = jax.device_get(between(family, low, high, tol))
+        first, second = (
+            float(np.linalg.norm(y.tangent - x.tangent)) for x, y in ((low, middle), (middle, high))
+        )
+        if not good or abs(first - second) <= 0.5 * (first + second):
+            return []
+        low, high = (low, middle) if first > second else (middle, high)
+    if np.linalg.norm(high.tangent - low.tangent) < TURN:
+        return []
+    before = _brackets(family, a, low, tol, smallest)
+    return [*before, (low, high), *_brackets(family, high, b, tol, smallest)]
+
+
+def _stacked(rows: list[Node]) -> Node:
+    return jax.tree.map(lambda *parts: np.stack(parts), *rows)
+
+
+@jax.jit
+def _slopes(family: Family, u: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return family.derivative(u)[1], family.derivative(v)[1]

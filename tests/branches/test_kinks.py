@@ -1,0 +1,124 @@
+"""Branches of maps with kinks: the border-collision normal form, and ReLU networks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rnndyn as rd
+from tests.branches.test_continuation import close, kinds
+from tests.tolerances import tol
+
+Partial = jax.tree_util.Partial
+
+
+def normal_form(sides, mu):
+    """x' = tau x + y + mu, y' = -delta x; (tau, delta) by the side of x (Nusse & Yorke 1992)."""
+    return rd.Map(_normal_form, (sides, mu))
+
+
+def _normal_form(z, args):
+    sides, mu = args
+    tau, delta = jnp.where(z[0] > 0, sides[1], sides[0])
+    return jnp.stack([tau * z[0] + z[1] + mu, -delta * z[0]])
+
+
+def relu_network(weights, p):
+    """z' = relu(W z + b + p c)."""
+    return rd.Map(_relu_network, (weights, p))
+
+
+def _relu_network(z, args):
+    (w, b, c), p = args
+    return jax.nn.relu(w @ z + b + p * c)
+
+
+def bent(p):
+    """z' = z / 2 + p + 0.01 relu(p - 0.3): a kink of less than a degree, within one step."""
+    return rd.Map(_bent, p)
+
+
+def _bent(z, p):
+    return 0.5 * z + p + 0.01 * jax.nn.relu(p - 0.3)
+
+
+def point(sides, mu):
+    """x = mu / (1 - tau + delta) on the side where it has the right sign (P21)."""
+    x = [mu / (1 - tau + delta) for tau, delta in sides]
+    return np.array([[x, -delta * x] for x, (_, delta) in zip(x, sides, strict=True)])
+
+
+@pytest.mark.precision
+@pytest.mark.parametrize(
+    "sides, start, kind",
+    [
+        ([(0.5, 0.3), (-1.5, 0.4)], (-1.0, 0), "persistence"),
+        ([(1.7, 0.3), (-1.7, 0.3)], (1.0, 1), "nonsmooth_fold"),
+    ],
+)
+def test_the_border_collision_normal_form(sides, start, kind):
+    """Feigin: a non-smooth fold where det(I - J) changes sign, persistence where it does not."""
+    mu, side = start
+    family = Partial(normal_form, jnp.array(sides))
+    branch = rd.continuation(
+        family, jnp.asarray(point(sides, mu)[side]), span=(-1.0, 1.0), start=mu
+    )
+    assert branch.stop == ("left_span", "left_span") and kinds(branch) == ["border_collision"]
+    (event,) = branch.events
+    assert event.criticality == kind and int(event.status) == 0
+    close(np.append(event.z, event.parameter), np.zeros(3))
+    determinants = [1 - tau + delta for tau, delta in sides]
+    assert (np.prod(determinants) < 0) == (kind == "nonsmooth_fold")
+    other = mu if kind == "nonsmooth_fold" else -mu
+    want = [np.append(point(sides, m)[s], m) for m, s in ((mu, side), (other, 1 - side))]
+    got = np.column_stack([branch.z, branch.parameter])[[0, -1]]
+    assert min(np.abs(got - want).max(), np.abs(got[::-1] - want).max()) < tol("event_position")
+
+
+def test_every_border_of_a_relu_network_is_an_event():
+    """Against NumPy: pre-activations vanish at the events and change sign nowhere else."""
+    rng = np.random.default_rng(1)
+    w, b, c = 0.8 * rng.normal(size=(6, 6)) / np.sqrt(6), rng.normal(size=6), rng.normal(size=6)
+    family = Partial(relu_network, tuple(map(jnp.asarray, (w, b, c))))
+    start = rd.orbit(family(jnp.zeros(())), jnp.zeros(6), 300)[-1]
+    branch = rd.continuation(family, start, span=(-3.0, 3.0), start=0.0)
+    assert branch.stop == ("left_span", "left_span") and len(branch.events) >= 5
+    for event in branch.events:
+        assert (event.kind, event.criticality) == ("border_collision", "persistence")
+        before = w @ np.asarray(event.z) + b + float(event.parameter) * c
+        assert np.sort(np.abs(before))[0] < tol("event_position") < np.sort(np.abs(before))[1]
+    p = np.asarray(branch.parameter)
+    active = np.asarray(branch.z) @ w.T + b + p[:, None] * c > 0
+    assert np.abs(np.diff(active.astype(int), axis=0)).sum() == len(branch.events)
+    assert np.all(np.diff(p) > 0)
+    reached = np.maximum(np.asarray(branch.z) @ w.T + b + p[:, None] * c, 0)
+    assert np.abs(reached - np.asarray(branch.z)).max() < tol("branch_residual")
+
+
+def test_a_small_kink_within_a_step_is_seen_and_a_smooth_bend_is_not():
+    branch = rd.continuation(bent, jnp.zeros(1), span=(0.0, 1.0))
+    (event,) = branch.events
+    assert (event.kind, event.criticality) == ("border_collision", "persistence")
+    close([float(event.parameter), float(event.z[0])], [0.3, 0.6])
+    smooth = rd.continuation(hinted, jnp.zeros(1), span=(0.0, 1.0))
+    assert smooth.events == () and smooth.stop == ("left_span", "left_span")
+
+
+def hinted(p):
+    """Smooth on the whole branch, though a kink is in the program."""
+    return rd.Map(_hinted, p)
+
+
+def _hinted(z, p):
+    return (
+        0.5 * z + jnp.tanh(8 * (p - 0.5)) - jnp.tanh(jnp.full_like(p, -4.0)) + jax.nn.relu(z - 99)
+    )
+
+
+def test_two_kinks_at_one_place_end_the_branch():
+    weights = (0.5 * jnp.eye(2), jnp.ones(2), -jnp.ones(2))
+    family = Partial(relu_network, weights)
+    branch = rd.continuation(family, jnp.array([2.0, 2.0]), span=(0.0, 2.0))
+    assert branch.stop[1] == "step_underflow" and int(branch.status) == rd.Status.SINGULAR
+    assert "kinks" in rd.describe_stop("step_underflow")
+    assert abs(float(branch.parameter[-1]) - 1) < 1e-6
