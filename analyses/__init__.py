@@ -8,5 +8,6 @@ SCRIPTS = (
     "spectra",
     "chaos",
     "pathways",
+    "bifurcation_gru",
+    "bifurcation_training",
 )
-SCRIPTS = ("gated", "skip_connected", "initialisation", "bifurcation_gru", "bifurcation_training")

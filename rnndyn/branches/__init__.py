@@ -1,7 +1,6 @@
 """Layer 3: how fixed points change with parameters, and how far the nearest bifurcation is."""
 
 from rnndyn.branches.basins import Attractor, BasinCurve, Basins, basins, basins_along
-from rnndyn.branches.continuation import Branch, continuation, describe_stop
 from rnndyn.branches.branch import Branch, describe_stop
 from rnndyn.branches.continuation import continuation, continuations
 from rnndyn.branches.curves import Curve, CurvePoint, bifurcation_curve
@@ -9,8 +8,8 @@ from rnndyn.branches.events import Event
 from rnndyn.branches.margins import Kind
 from rnndyn.branches.origin import OriginMargins, origin_margins
 from rnndyn.branches.proximity import Proximity, bifurcation_proximity
-from rnndyn.branches.tracking import Track, TrackEvent, track
 from rnndyn.branches.switching import switch_branch
+from rnndyn.branches.tracking import Track, TrackEvent, track
 
 __all__ = [
     "Attractor",
@@ -33,6 +32,6 @@ __all__ = [
     "continuations",
     "describe_stop",
     "origin_margins",
-    "track",
     "switch_branch",
+    "track",
 ]

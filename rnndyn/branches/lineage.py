@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnndyn.branches.continuation import Branch
+from rnndyn.branches.branch import Branch
 from rnndyn.branches.events import Event
 from rnndyn.core.status import Status
 

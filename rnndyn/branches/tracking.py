@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnndyn.branches import lineage
-from rnndyn.branches.continuation import Branch, continuation
+from rnndyn.branches.branch import Branch
+from rnndyn.branches.continuation import continuation
 from rnndyn.branches.events import Event
 from rnndyn.core import validation
 from rnndyn.core.pytree import pytree, specification, static

@@ -4,8 +4,8 @@ Every function takes an `Axes` first and a result second, draws, and returns the
 computes more than quantiles, none saves, none touches pyplot or the global rcParams.
 """
 
-from rnndyn.plot.pathways import PATH_COLOURS, pathways, singular_ribbon
 from rnndyn.plot.branches import bifurcation_diagram, bifurcation_map
+from rnndyn.plot.pathways import PATH_COLOURS, pathways, singular_ribbon
 from rnndyn.plot.plane import eigenvalues
 from rnndyn.plot.spectra import gradient_flow, lyapunov_spectrum, singular_spectrum, slope
 from rnndyn.plot.style import COLOURS, DOUBLE, SINGLE, figure, label_panels, shades, style, tints
