@@ -1,10 +1,8 @@
-"""One script, one question, one figure. `python -m analyses` lists them and runs them all."""
+"""One script, one question, one figure. `python -m analyses` lists them and runs the main job."""
 
+MAIN_JOB = ("gated", "skip_connected", "initialisation", "time_scales")
 SCRIPTS = (
-    "gated",
-    "skip_connected",
-    "initialisation",
-    "time_scales",
+    *MAIN_JOB,
     "spectra",
     "chaos",
     "pathways",

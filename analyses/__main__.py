@@ -1,4 +1,4 @@
-"""The analyses: what each asks, then all of them, or those that are named, in order."""
+"""The analyses: what each asks; then the main job, or those that are named, or all, in order."""
 
 import argparse
 import ast
@@ -7,7 +7,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from analyses import SCRIPTS
+from analyses import MAIN_JOB, SCRIPTS
 from rnndyn.experiment.settings import Config, Parser, add_run_flags, add_setting_flags
 
 
@@ -20,7 +20,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         epilog="A script's own settings: python -m analyses.NAME --help",
         allow_abbrev=False,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="scripts to run (default all)")
+    chosen = f"scripts to run (default {', '.join(MAIN_JOB)})"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=chosen)
+    parser.add_argument("--all", action="store_true", help="run every script")
     parser.add_argument("--list", action="store_true", help="list the scripts, run none")
     add_setting_flags(parser, Config)
     add_run_flags(parser)
@@ -31,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(listing(), flush=True)
     if options.list:
         return
-    for name in options.names or SCRIPTS:
+    for name in SCRIPTS if options.all else options.names or MAIN_JOB:
         importlib.import_module(f"analyses.{name}").main(_passed_on(options))
 
 
@@ -50,7 +52,7 @@ def _passed_on(options: argparse.Namespace) -> list[str]:
     """The command line of one script."""
     flags = []
     for name, value in vars(options).items():
-        if name in ("names", "list") or value in (None, False):
+        if name in ("names", "all", "list") or value in (None, False):
             continue
         flags.append("--" + name.replace("_", "-"))
         flags += [] if value is True else [str(value)]

@@ -21,9 +21,9 @@ ROOT = pathlib.Path(analyses.__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def smoked(tmp_path_factory):
-    """All scripts in one go, as `python -m analyses --smoke` runs them."""
+    """All scripts in one go, as `python -m analyses --all --smoke` runs them."""
     folder = tmp_path_factory.mktemp("figures")
-    main(["--smoke", "--out", str(folder), "--seed", "3"])
+    main(["--all", "--smoke", "--out", str(folder), "--seed", "3"])
     return folder
 
 
@@ -60,6 +60,15 @@ def test_all_are_listed_with_question_and_figure(capsys):
     for line, name in zip(said.strip().splitlines(), analyses.SCRIPTS, strict=True):
         assert line.split()[0] == name
         assert "?" in line and line.endswith(f"-> {name}.png")
+
+
+def test_without_names_the_main_job_is_run(monkeypatch, tmp_path):
+    ran = []
+    for name in analyses.SCRIPTS:
+        script = importlib.import_module(f"analyses.{name}")
+        monkeypatch.setattr(script, "main", lambda argv, name=name: ran.append((name, argv)))
+    main(["--smoke", "--out", str(tmp_path)])
+    assert ran == [(name, ["--out", str(tmp_path), "--smoke"]) for name in analyses.MAIN_JOB]
 
 
 def test_every_script_in_the_folder_is_listed():
