@@ -235,10 +235,12 @@ def claims(result: experiment.Result) -> dict:
     found: dict = {name: _numbers(result[name], config) for name in TITLES}
     free, clipped = (found[name] for name in ("free", "clipped"))
     level = 0.05 / len(TITLES)  # two tests
-    jumps = [one["p_of_larger_gradient_near_events"] < level for one in (free, clipped)]
+    chance = [one["p_of_larger_gradient_near_events"] for one in (free, clipped)]
+    jumps = [p < level for p in chance]
+    odds = ", ".join(f"{name} p = {p:.2g}" for name, p in zip(TITLES, chance, strict=True))
     one_stable = clipped["share_with_one_stable_point"]
     return found | {
-        "the gradient norm jumps near bifurcations": _verdict(jumps, list(TITLES)),
+        "the gradient norm jumps near bifurcations": f"{_verdict(jumps, list(TITLES))} ({odds})",
         "clipping keeps the origin stable": _held(clipped["share_with_stable_origin"]),
         "clipping keeps one stable fixed point": _held(one_stable),
         "clipping makes gradients steadier": (

@@ -1,5 +1,7 @@
 """The web of points and curves, on branches that are made up: who becomes whom, and conflicts."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from rnndyn.core.status import Status
 def branch(parameters, z, stop="left_span", status=0):
     """A branch in one coordinate, made up; as continuation gives it, in the order of the curve."""
     parameters, z = np.asarray(parameters, float), np.asarray(z, float)[:, None]
-    return Branch(
+    made: dict[str, Any] = dict(
         parameter=parameters,
         z=z,
         eigenvalues=np.full(z.shape, 0.5 + 0j),
@@ -21,6 +23,7 @@ def branch(parameters, z, stop="left_span", status=0):
         events=(),
         stop=("left_span", stop),
     )
+    return Branch(**made)
 
 
 class Script:
