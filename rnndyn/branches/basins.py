@@ -301,21 +301,12 @@ def _columns(found: list[Basins]) -> tuple[list[np.ndarray], int]:
 def _gather(map_: Map, rows: Any, atol: float, confidence: float) -> Basins:
     """Attractors from what each start settled on. NumPy on the host."""
     total = rows.period.size
-    limit = np.log(GROWTH) / WINDOW
-    reach = atol * np.maximum(1.0, np.max(np.abs(rows.z), axis=1, initial=0.0))
-    away = np.min(np.max(np.abs(rows.tail - rows.z[:, None]), axis=2), axis=1)
-    periodic = ~rows.left & (rows.period > 0) & (away <= reach)
-    aperiodic = ~(rows.left | periodic | rows.drifting) & (rows.exponent > -limit)
-    period = np.where(periodic, rows.period, 0)
-    kind = np.where(period == 1, Attractor.FIXED_POINT, Attractor.CYCLE)
-    wild = np.where(rows.exponent > limit, Attractor.CHAOTIC, Attractor.QUASI_PERIODIC)
-    kind = np.where(periodic, kind, wild)
+    period, kind, reach, left_over = _judge(rows, atol)
     label, chosen = np.full(total, -1), []
-    left_over = periodic | aperiodic
     while np.any(left_over):
         first = int(np.argmax(left_over))
         same = left_over & (period == period[first])
-        like = same & _like(map_, rows, first, same, reach[first] if periodic[first] else None)
+        like = same & _like(map_, rows, first, same, reach[first] if period[first] else None)
         like[first] = True
         label[like], left_over = len(chosen), left_over & ~like
         chosen.append(first)
@@ -343,6 +334,19 @@ def _gather(map_: Map, rows: Any, atol: float, confidence: float) -> Basins:
         steps=jnp.asarray(rows.steps),
         status=jnp.asarray(status),
     )
+
+
+def _judge(rows: Any, atol: float) -> tuple[np.ndarray, ...]:
+    """For each row its period and kind, the reach of its cycle, and whether it has settled."""
+    limit = np.log(GROWTH) / WINDOW
+    reach = atol * np.maximum(1.0, np.max(np.abs(rows.z), axis=1, initial=0.0))
+    away = np.min(np.max(np.abs(rows.tail - rows.z[:, None]), axis=2), axis=1)
+    periodic = ~rows.left & (rows.period > 0) & (away <= reach)
+    aperiodic = ~(rows.left | periodic | rows.drifting) & (rows.exponent > -limit)
+    period = np.where(periodic, rows.period, 0)
+    kind = np.where(period == 1, Attractor.FIXED_POINT, Attractor.CYCLE)
+    wild = np.where(rows.exponent > limit, Attractor.CHAOTIC, Attractor.QUASI_PERIODIC)
+    return period, np.where(periodic, kind, wild), reach, periodic | aperiodic
 
 
 def _like(map_: Map, rows: Any, first: int, same: np.ndarray, reach: Any) -> np.ndarray:

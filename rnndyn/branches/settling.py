@@ -59,41 +59,12 @@ def settle(
     tol and bound as in `basins`. What is done stays as it is while the others go on.
     """
     advance = jax.vmap(map_)
-
-    def outside(z):
-        return ~(jnp.max(jnp.abs(z), axis=1) <= bound)  # NaN is outside
-
-    def block(carry):
-        """max_period further steps; a row that is done stays as it is."""
-        z, period, left, steps, count = carry
-        busy = (period == 0) & ~left
-
-        def step(i, inner):
-            now, found, lost, nearest = inner
-            now = advance(now)
-            far = jnp.max(jnp.abs(now - z), axis=1) / jnp.maximum(1, _size(z))
-            # Near a fixed point with multiplier -1 + e the second return is the closer one.
-            back = (far <= tol) & (nearest > jnp.sqrt(tol))
-            found = jnp.where(back & (found == 0), i + 1, found)
-            lost |= outside(now)
-            # What is lost must not go on to NaN, whose arithmetic is slow.
-            return jnp.where(lost[:, None], z, now), found, lost, jnp.minimum(nearest, far)
-
-        never = jnp.full_like(z[:, 0], jnp.inf)
-        now, found, lost, _ = jax.lax.fori_loop(0, max_period, step, (z, period, left, never))
-        moved = busy & ~lost & (found == 0)
-        return (
-            jnp.where(moved[:, None], now, z),
-            jnp.where(busy & ~lost, found, period),
-            left | lost,
-            steps + max_period * busy.astype(steps.dtype),
-            count + max_period,
-        )
-
     zero = jnp.zeros(starts.shape[0], jnp.int32)
-    carry = (starts, zero, outside(starts), zero, jnp.asarray(0))
+    carry = (starts, zero, _outside(starts, bound), zero, jnp.asarray(0))
     z, period, left, steps, _ = jax.lax.while_loop(
-        lambda carry: (carry[4] < max_steps) & jnp.any((carry[1] == 0) & ~carry[2]), block, carry
+        lambda carry: (carry[4] < max_steps) & jnp.any((carry[1] == 0) & ~carry[2]),
+        lambda carry: _further(advance, carry, tol, bound, max_period),
+        carry,
     )
     safe = jnp.where(left[:, None], 0, z)
     exponent, drifting, tail = _watch(advance, safe, max(TAIL, max_period))
@@ -107,6 +78,38 @@ def settle(
         drifting,
         tail,
     )
+
+
+def _further(advance: Callable, carry: Any, tol: jax.Array, bound: jax.Array, max_period: int):
+    """max_period further steps; a row that is done stays as it is."""
+    z, period, left, steps, count = carry
+    busy = (period == 0) & ~left
+
+    def step(i, inner):
+        now, found, lost, nearest = inner
+        now = advance(now)
+        far = _size(now - z) / jnp.maximum(1, _size(z))
+        # Near a fixed point with multiplier -1 + e the second return is the closer one.
+        back = (far <= tol) & (nearest > jnp.sqrt(tol))
+        found = jnp.where(back & (found == 0), i + 1, found)
+        lost |= _outside(now, bound)
+        # What is lost must not go on to NaN, whose arithmetic is slow.
+        return jnp.where(lost[:, None], z, now), found, lost, jnp.minimum(nearest, far)
+
+    never = jnp.full_like(z[:, 0], jnp.inf)
+    now, found, lost, _ = jax.lax.fori_loop(0, max_period, step, (z, period, left, never))
+    moved = busy & ~lost & (found == 0)
+    return (
+        jnp.where(moved[:, None], now, z),
+        jnp.where(busy & ~lost, found, period),
+        left | lost,
+        steps + max_period * busy.astype(steps.dtype),
+        count + max_period,
+    )
+
+
+def _outside(z: jax.Array, bound: jax.Array) -> jax.Array:
+    return ~(_size(z) <= bound)  # NaN is outside
 
 
 def _watch(advance: Callable, z: jax.Array, tail: int) -> tuple[jax.Array, ...]:

@@ -76,6 +76,7 @@ def consistent(found):
 # Closed forms
 
 
+@pytest.mark.precision
 def test_pitchfork_of_the_scalar_tanh():
     """At w = 1 two points are born; there the origin loses its stability."""
     found = track(network, scalar([0.5, 0.8, 3.0]), jnp.zeros((1, 1)), starts=LINE)
@@ -156,6 +157,12 @@ def test_flip_and_cycle_that_is_born_in_it():
     close(places(doubled, "branch_point"), [0.2])
     close(doubled.z[1, 1], -np.asarray(doubled.z[1, 2]))
     consistent(doubled)
+
+
+def test_an_event_at_a_checkpoint_is_seen_from_both_sides_and_named_once():
+    found = track(network, scalar([-0.5, -1.0, -1.5]), jnp.zeros((1, 1)))
+    assert kinds(found) == [("flip", (0,), 0)]
+    close(places(found, "flip"), [1])
 
 
 def test_neimark_sacker_of_the_rotating_pair():
