@@ -92,12 +92,16 @@ class Carry:
 
 @pytree
 class _Stretch:
-    """A stretch of which `done` steps are behind: their growth (k,) and its error (k,)."""
+    """A stretch of which `done` steps are behind: their growth (k,) and its error (k,).
+
+    `hard` says that the next step alone would lose more than `tol` and is to be split in two.
+    """
 
     carry: Carry
     done: jax.Array
     growth: jax.Array
     error: jax.Array
+    hard: jax.Array
 
 
 @pytree
@@ -142,14 +146,21 @@ def grow(source: Any, carry: Carry, lengths: tuple[int, ...]) -> tuple[Carry, ja
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _grow(lengths: tuple[int, ...], source: Any, carry: Carry):
+    # Hard steps have a loop of their own, as a batch computes both branches of a condition.
     def stretch(carry, length):
+        def ahead(now):
+            return (now.done < length) & now.carry.finite
+
+        def advance(now):
+            now = jax.lax.while_loop(
+                lambda now: ahead(now) & ~now.hard, lambda now: _attempt(source, now, length), now
+            )
+            return jax.lax.while_loop(lambda now: now.hard, lambda now: _split(source, now), now)
+
         zeros = jnp.zeros_like(carry.frame[0])
-        made = jax.lax.while_loop(
-            lambda now: (now.done < length) & now.carry.finite,
-            lambda now: _attempt(source, now, length),
-            _Stretch(carry, jnp.zeros_like(length), zeros, zeros),
-        )
-        frame, r = graded.orthonormalise(made.carry.frame, None)
+        first = _Stretch(carry, jnp.zeros_like(length), zeros, zeros, jnp.array(False))
+        made = jax.lax.while_loop(ahead, advance, first)
+        frame, r = jnp.linalg.qr(made.carry.frame)
         carry = Carry(made.carry.position, frame, made.carry.pace, made.carry.finite)
         return carry, (made.growth + log_modulus(jnp.diagonal(r)), made.error)
 
@@ -201,22 +212,22 @@ def _attempt(source: Any, now: _Stretch, length: jax.Array) -> _Stretch:
         0, steps, lambda _, state: _step(source, *state), (carry.position, carry.frame)
     )
     budget = carry.pace.tol * (now.done + steps).astype(panel.dtype)
-    single, finite = steps == 1, jnp.all(jnp.isfinite(panel))
-    made = _eliminate(panel, steps)
+    made, size = _eliminate(panel, steps)
+    single, finite = steps == 1, jnp.all(jnp.isfinite(size))
     affordable = jnp.max(now.error + made.error) <= budget
     # A zero pivot is exact after one step; after more it may be what rounding left.
-    whole = _in_range(panel) & jnp.all(made.growth > -jnp.inf)
+    whole = _in_range(size) & jnp.all(made.growth > -jnp.inf)
     affordable &= finite & (single | whole)
-    if panel.shape[0] == panel.shape[1]:
-        made = _repeat_if(single & finite & ~affordable, source, carry, made)
-    accepted = affordable | single
+    square = panel.shape[0] == panel.shape[1]
+    hard = single & finite & ~affordable if square else jnp.array(False)
+    accepted = (affordable | single) & ~hard
     error = now.error + made.error
     after = (position, made.frame, finite, now.done + steps, now.growth + made.growth, error)
     before = (carry.position, carry.frame, carry.finite, now.done, now.growth, now.error)
     kept = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), after, before)
     left = budget - jnp.max(jnp.where(accepted, error, now.error))
-    pace = _next_pace(carry.pace, steps, accepted, jnp.max(made.error), left)
-    return _Stretch(Carry(kept[0], kept[1], pace, kept[2]), *kept[3:])
+    pace = _next_pace(carry.pace, steps, accepted | hard, jnp.max(made.error), left)
+    return _Stretch(Carry(kept[0], kept[1], pace, kept[2]), *kept[3:], hard)
 
 
 def _step(source: Any, position: Any, panel: jax.Array) -> tuple[Any, jax.Array]:
@@ -224,10 +235,11 @@ def _step(source: Any, position: Any, panel: jax.Array) -> tuple[Any, jax.Array]
     return position, source.push(at, panel)
 
 
-def _eliminate(panel: jax.Array, steps: jax.Array | int = 1) -> _Elimination:
+def _eliminate(panel: jax.Array, steps: jax.Array | int = 1) -> tuple[_Elimination, jax.Array]:
     """Gaussian elimination, with row pivoting, of a panel that took some steps to make.
 
-    Zero rows give exact zeros at the end of U, and those log |u_ii| = -inf without error.
+    Zero rows give exact zeros at the end of U, and those log |u_ii| = -inf without error. The
+    sizes of the panel's columns are returned too, NaN or infinite where it is not finite.
     """
     rows, k = panel.shape
     packed, _, order = jax.lax.linalg.lu(panel)
@@ -237,8 +249,8 @@ def _eliminate(panel: jax.Array, steps: jax.Array | int = 1) -> _Elimination:
     frame = jnp.where(column < place[:, None], packed[place], unit)
 
     size = jnp.max(jnp.abs(panel), axis=0)
-    relative = jnp.abs(panel) / jnp.where(size == 0, jnp.ones_like(size), size)[None, :]
-    row_size = jnp.max(relative, axis=1)[order[:k]]
+    unit_size = 1 / jnp.where(size == 0, jnp.ones_like(size), size)
+    row_size = jnp.max(jnp.abs(panel) * unit_size[None, :], axis=1)[order[:k]]
     factors = packed[:k]
     pivots = jnp.diagonal(factors)
     i = jnp.arange(k)
@@ -249,36 +261,35 @@ def _eliminate(panel: jax.Array, steps: jax.Array | int = 1) -> _Elimination:
     left = solve(factors, row_size[:, None] * signs, left_side=True, lower=True, unit_diagonal=True)
     right = solve(safe, size[:, None] * signs, left_side=True, transpose_a=True)
     lost = jnp.max(jnp.abs(left), axis=1) * jnp.max(jnp.abs(right), axis=1)
-    unit = SAFETY * float(jnp.finfo(panel.dtype).eps) * jnp.asarray(steps, panel.dtype)
-    return _Elimination(frame, log_modulus(pivots), unit * lost)
+    relative = SAFETY * float(jnp.finfo(panel.dtype).eps) * jnp.asarray(steps, panel.dtype)
+    return _Elimination(frame, log_modulus(pivots), relative * lost), size
 
 
-def _repeat_if(wanted: jax.Array, source: Any, carry: Carry, made: _Elimination) -> _Elimination:
-    """A step in two parts: J = B diag(s), diag(s) F = F1 U1, B F1 = F2 U2, so U = U2 U1.
+def _split(source: Any, now: _Stretch) -> _Stretch:
+    """One step in two parts: J = B diag(s), diag(s) F = F1 U1, B F1 = F2 U2, so U = U2 U1.
 
-    Columns of J of very different sizes (a saturated unit's) then do no harm. A loop of at most
-    one round instead of a condition, because a batch computes both branches of a condition.
+    Columns of J of very different sizes (a saturated unit's) then do no harm.
     """
-    size = carry.frame.shape[0]
+    carry = now.carry
+    at, position = source.advance(carry.position)
+    jacobian = source.push(at, jnp.eye(carry.frame.shape[0], dtype=carry.frame.dtype))
+    sizes = jnp.max(jnp.abs(jacobian), axis=0)
+    scaled = jacobian / jnp.where(sizes == 0, jnp.ones_like(sizes), sizes)[None, :]
 
-    def split(state):
-        at, _ = source.advance(carry.position)
-        jacobian = source.push(at, jnp.eye(size, dtype=carry.frame.dtype))
-        sizes = jnp.max(jnp.abs(jacobian), axis=0)
-        inner = _eliminate(sizes[:, None] * carry.frame)
-        sizes = jnp.where(sizes == 0, jnp.ones_like(sizes), sizes)
-        outer = _eliminate((jacobian / sizes[None, :]) @ inner.frame)
-        both = _Elimination(outer.frame, inner.growth + outer.growth, inner.error + outer.error)
-        better = jnp.max(both.error) < jnp.max(made.error)
-        return jnp.array(False), jax.tree.map(lambda a, b: jnp.where(better, a, b), both, made)
+    def part(_, state):
+        panel, _, growth, error = state
+        made, _ = _eliminate(panel)
+        return scaled @ made.frame, made.frame, growth + made.growth, error + made.error
 
-    return jax.lax.while_loop(lambda state: state[0], split, (wanted, made))[1]
+    state = (sizes[:, None] * carry.frame, carry.frame, now.growth, now.error)
+    _, frame, growth, error = jax.lax.fori_loop(0, 2, part, state)
+    after = Carry(position, frame, carry.pace, carry.finite)
+    return _Stretch(after, now.done + 1, growth, error, jnp.array(False))
 
 
-def _in_range(panel: jax.Array) -> jax.Array:
+def _in_range(size: jax.Array) -> jax.Array:
     """Whether no column came near the ends of the dtype's range."""
-    size = jnp.max(jnp.abs(panel), axis=0)
-    limits = jnp.finfo(panel.dtype)
+    limits = jnp.finfo(size.dtype)
     return jnp.all((size >= limits.tiny**0.5) & (size <= limits.max**0.5))
 
 

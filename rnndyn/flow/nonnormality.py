@@ -119,9 +119,20 @@ def _departure(jacobian: jax.Array) -> NonNormality:
     )
 
 
-def _where_finite(finite: jax.Array, *measures: jax.Array) -> NonNormality:
-    status = jnp.where(finite, jnp.int32(Status.CONVERGED), jnp.int32(Status.NONFINITE))
-    return NonNormality(*(jnp.where(finite, m, jnp.nan) for m in measures), status)
+def _where_finite(
+    finite: jax.Array,
+    henrici: jax.Array,
+    relative: jax.Array,
+    log_norm: jax.Array,
+    log_radius: jax.Array,
+) -> NonNormality:
+    return NonNormality(
+        henrici=jnp.where(finite, henrici, jnp.nan),
+        relative=jnp.where(finite, relative, jnp.nan),
+        log_norm=jnp.where(finite, log_norm, jnp.nan),
+        log_radius=jnp.where(finite, log_radius, jnp.nan),
+        status=jnp.where(finite, jnp.int32(Status.CONVERGED), jnp.int32(Status.NONFINITE)),
+    )
 
 
 def transient_growth(jacobian: jax.Array, *, max_steps: int = 10_000) -> TransientGrowth:

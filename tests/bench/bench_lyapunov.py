@@ -21,7 +21,7 @@ import numpy as np  # noqa: E402
 
 import rnndyn as rd  # noqa: E402
 
-SIZE, STEPS, ROUNDS = 200, 240, 7
+SIZE, STEPS, ROUNDS = 200, 960, 5
 
 
 def network(gain, size=SIZE):

@@ -37,28 +37,27 @@ def test_henon():
     np.testing.assert_allclose(found.kaplan_yorke, 1.25827, atol=3e-3)
 
 
-@pytest.mark.parametrize("name", ["lstm", "clockwork"])
-def test_equals_the_stored_run(name):
-    """Also of a cell whose step depends on a clock."""
-    cell = CELL if name == "lstm" else rd.cells.CELLS["clockwork"](2, 4)
-    params = PARAMS if name == "lstm" else cell.init(jax.random.key(0))
+def test_equals_the_stored_run():
+    """Of a cell whose step depends on a clock."""
+    cell = rd.cells.CELLS["clockwork"](2, 4)
+    params = cell.init(jax.random.key(0))
     lin = rd.linearize(cell, params, rd.simulate(cell, params, INPUTS), dense=True)
-    stored = rd.lyapunov_spectrum(lin, k=4, warmup=40)
-    found = rd.lyapunov_stream(cell, params, INPUTS, k=4, warmup=40)
+    stored = rd.lyapunov_spectrum(lin, warmup=40)
+    found = rd.lyapunov_stream(cell, params, INPUTS, warmup=40)
     np.testing.assert_allclose(
         found.exponents, stored.exponents, rtol=0, atol=tol("exponent_equal")
     )
     assert found.windows.shape == stored.windows.shape == (16, 4)
+    # Two steps of identity rows between: what rounding cancels is not taken for a dead unit.
+    assert jnp.all(jnp.isfinite(found.exponents))
 
 
-@pytest.mark.parametrize("form", ["map", "inputs", "stored"])
+@pytest.mark.parametrize("form", ["inputs", "stored"])
 def test_resumed_runs_have_the_bits_of_one(form):
     """150 and 90 steps in windows of 30, against 240 at once: every field, and the checkpoint."""
     lin = rd.linearize(CELL, PARAMS, rd.simulate(CELL, PARAMS, INPUTS), dense=True)
 
     def run(first, last, **options):
-        if form == "map":
-            return rd.lyapunov_stream(HENON, START, steps=last - first, **options)
         if form == "inputs":
             return rd.lyapunov_stream(CELL, PARAMS, INPUTS[first:last], k=5, **options)
         part = rd.Linearization.from_jacobians(lin.jacobians[first:last])
@@ -66,12 +65,10 @@ def test_resumed_runs_have_the_bits_of_one(form):
 
     whole, half = run(0, 240, window=30), run(0, 150, window=30)
     both = run(150, 240, resume=half.checkpoint)
-    if form == "stored":  # a position within what was given, not within the whole
-        whole = rd.lyapunov_spectrum(rd.Linearization.from_jacobians(lin.jacobians), k=5, window=30)
-        np.testing.assert_array_equal(both.exponents, whole.exponents)
-        np.testing.assert_array_equal(both.windows, whole.windows)
-    else:
-        assert same_bits(both, whole)
+    for field in ("exponents", "error", "windows", "standard_error", "kaplan_yorke"):
+        assert np.array_equal(getattr(both, field), getattr(whole, field)), field
+    if form == "inputs":  # a stored run's position is within what was given, not in the whole
+        assert same_bits(both.checkpoint, whole.checkpoint)
     assert both.checkpoint.steps == 240 and both.windows.shape[0] == 8
     assert not np.array_equal(both.exponents, half.exponents)
 
@@ -101,15 +98,12 @@ def test_memory_does_not_depend_on_the_steps():
 
 
 def test_batches_over_starts_and_seeds():
-    starts = jnp.stack([START, jnp.array([0.1, 0.2]), jnp.array([jnp.nan, 0.0])])
+    starts = jnp.array([[0.1, 0.1], [0.1, 0.2], [jnp.nan, 0.0]])
     found = jax.vmap(lambda z: rd.lyapunov_stream(HENON, z, steps=64, window=8))(starts)
-    alone = [rd.lyapunov_stream(HENON, z, steps=64, window=8) for z in starts]
-    assert found.status.tolist() == [one.status for one in alone] == [0, 0, -3]
-    for row in (0, 1):
-        np.testing.assert_allclose(
-            found.exponents[row], alone[row].exponents, rtol=tol("log_product")
-        )
+    assert found.status.tolist() == [0, 0, -3]
     assert found.running.shape == (3, 8, 2)
+    np.testing.assert_allclose(found.running[:2, -1], found.exponents[:2], rtol=1e-12)
+    np.testing.assert_allclose(found.exponents[:2].sum(axis=1), np.log(0.3), rtol=1e-7)
     assert jnp.all(jnp.isnan(found.exponents[2])) and jnp.all(jnp.isnan(found.error[2]))
 
 
@@ -128,8 +122,6 @@ def test_derivatives_equal_differences():
     tangents = ((jnp.array(1.0), jnp.array(0.0)), ones)
     _, forward = jax.jvp(leading, (args, z), tangents)
     np.testing.assert_allclose(forward, (up - down) / (2 * h), rtol=tol("flow_slope"))
-    slopes, slope_z = jax.grad(leading, argnums=(0, 1))(args, z)
-    np.testing.assert_allclose(slopes[0] + slope_z @ ones, forward, rtol=tol("log_sum"))
 
 
 CHECKPOINT = functools.cache(
