@@ -73,7 +73,7 @@ def exponent_density(
     --------
     >>> import rnndyn as rd
     >>> found = rd.mean_field.exponent_density(1.0, 0.0, k=4)
-    >>> found.exponents.round(3).tolist()  # ln(7/8)/2, ...
+    >>> [round(float(each), 3) for each in found.exponents]  # ln(7/8)/2, ...
     [-0.067, -0.235, -0.49, -1.04]
     """
     gain, variance = floats(gain, variance)
