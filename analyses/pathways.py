@@ -8,6 +8,7 @@ gradient with respect to the first input survives a small change of that input, 
 
 import dataclasses
 import functools
+import math
 import pathlib
 import sys
 
@@ -76,6 +77,9 @@ def _measure_paths(case) -> dict[str, np.ndarray]:
     """Leading axes (seeds, sequences): "log_norm" (L,), "log_parts" (P, L), "path_length" (L,)."""
     name, config = case
     lags = flow_lags(config.steps)
+    if name == "narx":  # at multiples of every delay, each has paths of its own
+        meeting = math.lcm(*range(1, config.order + 1))
+        lags = (1, *range(max(meeting, 2), config.steps + 1, max(meeting, 2)))
     by = "delay" if name == "narx" else "carry"
     found = _paths(_cell(name, config), *draws(config), config.gain, config.washout, lags, by, name)
     return {"lags": np.array(lags), **{key: np.asarray(value) for key, value in found.items()}}
