@@ -124,14 +124,14 @@ def _points(ax, gains, values, color, label) -> None:
 
 
 def _draw_theory(column, name, gains) -> None:
-    fine = np.linspace(gains.min(), gains.max(), 60)
+    fine = np.linspace(gains.min(), gains.max(), 62)
     dotted = {"color": "black", "linestyle": ":", "zorder": 5}
     if name == "vanilla":
         rates = [theory.tanh_network(gain, 0.0) for gain in fine]
         column[0].plot(fine, rates, label="mean field", **dotted)
-        sizes = [theory.tanh_dimension(gain) for gain in fine[::3]]
-        column[1].plot(fine[::3], sizes, label="free probability", **dotted)
-        column[1].legend(loc="upper left")
+        sizes = [theory.tanh_dimension(gain) for gain in fine[1::3]]
+        column[1].plot(fine[1::3], sizes, label="free probability", **dotted)
+        column[1].legend(loc="lower right")
         return
     rest = fine[fine <= EDGES[name]]
     column[0].plot(rest, [theory.gru_at_rest(gain, 0.0) for gain in rest], label="rest", **dotted)

@@ -8,6 +8,7 @@ gradient with respect to the first input survives a small change of that input, 
 
 import dataclasses
 import functools
+import math
 import pathlib
 import sys
 
@@ -52,6 +53,12 @@ class Config(Sizes):
     steps: int = experiment.setting(120, "T, steps of a run", smoke=16, accelerator=500, minimum=8)
     seeds: int = experiment.setting(3, "networks", smoke=2, accelerator=8, minimum=1)
     sequences: int = experiment.setting(2, "sequences a network", smoke=1, accelerator=4, minimum=1)
+    cells: tuple[str, ...] = experiment.setting(
+        tuple(LENGTHS), "mechanisms", smoke=("gru", "narx"), choices=tuple(LENGTHS)
+    )
+    lines: tuple[str, ...] = experiment.setting(
+        tuple(SHATTERED), "networks to shatter", smoke=("deep",), choices=tuple(SHATTERED)
+    )
     gain: float = experiment.setting(1.0, "recurrent gain", minimum=0.0)
     gate_bias: float = experiment.setting(2.0, "bias of the keeping gate")
     order: int = experiment.setting(4, "order of NARX, dilation", smoke=2, minimum=1)
@@ -60,9 +67,9 @@ class Config(Sizes):
 
 def compute(config: Config) -> experiment.Result:
     """One part a cell for the paths, one a network for the shattering."""
-    cases = {f"paths {name}": (name, config) for name in LENGTHS}
+    cases = {f"paths {name}": (name, config) for name in config.cells}
     result = experiment.parts(config, _measure_paths, cases)
-    lines = {f"line {name}": (name, config) for name in SHATTERED}
+    lines = {f"line {name}": (name, config) for name in config.lines}
     return result | experiment.parts(config, _measure_line, lines)
 
 
@@ -70,6 +77,9 @@ def _measure_paths(case) -> dict[str, np.ndarray]:
     """Leading axes (seeds, sequences): "log_norm" (L,), "log_parts" (P, L), "path_length" (L,)."""
     name, config = case
     lags = flow_lags(config.steps)
+    if name == "narx":  # at multiples of every delay, each has paths of its own
+        meeting = math.lcm(*range(1, config.order + 1))
+        lags = (1, *range(max(meeting, 2), config.steps + 1, max(meeting, 2)))
     by = "delay" if name == "narx" else "carry"
     found = _paths(_cell(name, config), *draws(config), config.gain, config.washout, lags, by, name)
     return {"lags": np.array(lags), **{key: np.asarray(value) for key, value in found.items()}}
@@ -125,18 +135,18 @@ def draw(result: experiment.Result) -> Figure:
     with plot.style():
         figure, axes = plot.figure(2, 3, height=4.4)
         for ax, name in zip(axes[0], CARRIED, strict=True):
+            ax.set_visible(name in config.cells)
+            if name not in config.cells:
+                continue
             _draw_paths(ax, result[f"paths {name}"], ("carry alone", "through weights"))
             ax.set_title(CARRIED[name])
-        delays = tuple(f"delay {k} alone" for k in range(1, config.order + 1))
-        _draw_paths(axes[1, 0], result["paths narx"], (*delays, "mixed"))
-        axes[1, 0].set_title(f"NARX, order {config.order}")
+        _draw_delays(axes[1, 0], result)
         _draw_lengths(axes[1, 1], result)
         _draw_lines(axes[1, 2], result)
-        axes[0, 0].legend(loc="lower left")
-        axes[1, 0].set_ylim(top=-0.7 * axes[1, 0].get_ylim()[0])
-        axes[1, 0].legend(loc="upper right", ncols=2)
-        for ax in axes[0]:
-            ax.set_ylabel(r"$\log_{10}$ norm" if ax is axes[0, 0] else "")
+        for index, ax in enumerate(ax for ax in axes[0] if ax.get_visible()):
+            ax.set_ylabel("" if index else r"$\log_{10}$ norm")
+            if index == 0:
+                ax.legend(loc="lower left")
         plot.label_panels(axes.flat)
         figure.suptitle(TITLE)
     return figure
@@ -151,6 +161,20 @@ def _draw_paths(ax, part, names) -> None:
     ax.set_ylim(min(low * 2, -2.0) - 1.0, 1.5)
 
 
+def _draw_delays(ax, result) -> None:
+    """NARX: each delay alone, and the mixture; the legend above the lines."""
+    ax.set_visible("narx" in result.config.cells)
+    if "narx" not in result.config.cells:
+        return
+    delays = tuple(f"delay {k} alone" for k in range(1, result.config.order + 1))
+    _draw_paths(ax, result["paths narx"], (*delays, "mixed"))
+    ax.set_title(f"NARX, order {result.config.order}")
+    low = ax.get_ylim()[0]
+    ax.set_yticks([tick for tick in ax.get_yticks() if tick <= 0.0])
+    ax.set_ylim(low, -0.7 * low)
+    ax.legend(loc="upper right", ncols=2)
+
+
 class _Fields:
     def __init__(self, **fields):
         self.__dict__.update(fields)
@@ -158,7 +182,9 @@ class _Fields:
 
 def _draw_lengths(ax, result) -> None:
     """Recurrences a path against the lag."""
-    for name, color in zip(LENGTHS, ("black", *list(plot.COLOURS.values())[:6]), strict=True):
+    colors = dict(zip(LENGTHS, ("black", *list(plot.COLOURS.values())[:6]), strict=True))
+    for name in result.config.cells:
+        color = colors[name]
         part = result[f"paths {name}"]
         lags, length = _lengths(part)
         ax.plot(lags, length, color=color, label=LENGTHS[name])
@@ -174,6 +200,8 @@ def _draw_lines(ax, result) -> None:
     spacing = 4.0 / (POINTS - 1)
     colors = [plot.COLOURS[key] for key in ("sky", "vermillion", "blue", "green")]
     for name, color in zip(SHATTERED, colors, strict=True):
+        if name not in result.config.lines:
+            continue
         part = result[f"line {name}"]
         mean = np.nanmean(part["autocorrelation"], axis=0)
         label = SHATTERED[name].format(steps=result.config.depth)
@@ -190,8 +218,9 @@ def _draw_lines(ax, result) -> None:
 
 def claims(result: experiment.Result) -> dict:
     """Shares of the carry, lengths of paths, and how fast gradients lose their neighbours."""
+    config = result.config
     found: dict = {}
-    for name in CARRIED:
+    for name in (name for name in CARRIED if name in config.cells):
         part = result[f"paths {name}"]
         ratio = (part["log_parts"] - part["log_norm"][..., None, :]) / np.log(10.0)
         carry, rest = np.median(ratio[..., -1], axis=(0, 1))
@@ -200,24 +229,27 @@ def claims(result: experiment.Result) -> dict:
             rest,
         ]
         found[f"{name}: lag from which the rest outweighs the carry"] = _overtaken(part)
-    alone = [name for name in ("lstm", "gru") if _overtaken(result[f"paths {name}"]) is None]
+    gated = [name for name in ("lstm", "gru") if name in config.cells]
+    alone = [name for name in gated if _overtaken(result[f"paths {name}"]) is None]
     found["gates carry long gradients around the weights"] = (
         f"holds for {', '.join(alone)}" if alone else "holds only over short lags"
     )
     lengths = {}
-    for name in LENGTHS:
+    for name in config.cells:
         lags, length = _lengths(result[f"paths {name}"])
         lengths[name] = float(length[-1] / lags[-1])
     found["recurrences a step at the last lag"] = lengths
-    shorter = [name for name in ("narx", "dilated", "clockwork") if lengths[name] < 1]
-    holds = len(shorter) == 3
-    found["connections across time scales shorten paths"] = "holds" if holds else shorter
-    near = {name: _neighbour(result[f"line {name}"]) for name in SHATTERED}
+    across = [name for name in ("narx", "dilated", "clockwork") if name in lengths]
+    holds = all(lengths[name] < 1 for name in across)
+    found["connections across time scales shorten paths"] = "holds" if holds else "does not hold"
+    near = {name: _neighbour(result[f"line {name}"]) for name in config.lines}
     found["autocorrelation of gradients at distance 1/4"] = near
-    order = near["shallow"] > near["residual"] > near["deep"]
-    found["residual connections keep gradients from shattering"] = (
-        "holds" if order else "does not hold"
-    )
+    (brown,) = brown_autocorrelation(POINTS, (POINTS // 16,))
+    near["brown noise"] = float(brown)
+    if {"residual", "deep"} <= near.keys():  # nearer to brown noise than to the deep plain one?
+        kept = near["residual"] > (near["deep"] + brown) / 2
+        said = "holds" if kept else "does not hold"
+        found["residual connections keep gradients from shattering"] = said
     return found
 
 

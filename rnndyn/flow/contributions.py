@@ -126,44 +126,42 @@ def _contributions(
     per_step: bool,
 ) -> Contributions:
     value, sent = jax.value_and_grad(loss)(run.outputs)
-    rule, chosen = CellStep(cell), jnp.asarray(hidden)
     before = jax.tree.map(lambda leaf: leaf[:-1], run.states)
     after = jax.tree.map(lambda leaf: leaf[1:], run.states)
+    z = flatten(jax.tree.map(lambda leaf: leaf[0], before))
+    start = (jnp.zeros((), z.dtype), jnp.zeros_like(z), jax.tree.map(jnp.zeros_like, params))
 
     def step(carry, at):
         scale, u, total = carry
-        state, made, x, key, from_output = at
-        z_made = flatten(made)
-        _, pull_output = jax.vjp(lambda z: cell.output(unflatten(z, made)), z_made)
-        scale, u = _add(scale, u, pull_output(from_output)[0])
-        _, pull = jax.vjp(
-            lambda z, params: rule(z, (state, x, key), params), flatten(state), params
-        )
-        u, share = pull(u)
-        size = jnp.exp(scale)
-        true = jax.tree.map(lambda leaf: size * leaf, share)
+        scale, u, share = _pull(cell, params, scale, u, at)
+        true = jax.tree.map(lambda leaf: jnp.exp(scale) * leaf, share)
         total = jax.tree.map(jnp.add, total, true)
-        norms = jax.tree.map(lambda leaf: scale + _log_norm(leaf), share)
-        found = (scale + _log_norm(u[chosen]), norms, true if per_step else None)
+        leaves = jax.tree.map(lambda leaf: scale + _log_norm(leaf), share)
+        found = (scale + _log_norm(u[jnp.asarray(hidden)]), leaves, true if per_step else None)
         length = jax.lax.stop_gradient(jnp.sqrt(jnp.sum(u**2)))
         length = jnp.where(length == 0, jnp.ones_like(length), length)
         return (scale + jnp.log(length), u / length, total), found
 
-    zero = jax.tree.map(jnp.zeros_like, params)
-    z = jax.vmap(flatten)(before)
-    start = (jnp.zeros((), z.dtype), jnp.zeros_like(z[0]), zero)
     slices = (before, after, run.inputs, run.keys, sent)
     (_, _, total), (back, leaves, kept) = jax.lax.scan(step, start, slices, reverse=True)
-    stacked = jnp.stack(jax.tree.leaves(leaves))
-    steps = run.inputs.shape[0]
-    norms = (back, jax.nn.logsumexp(2 * stacked, axis=0) / 2, leaves)
-    finite = jnp.isfinite(value)
+    whole = jax.nn.logsumexp(2 * jnp.stack(jax.tree.leaves(leaves)), axis=0) / 2
+    norms, finite = (back, whole, leaves), jnp.isfinite(value)
     for leaf in jax.tree.leaves(norms):
         finite &= ~jnp.any(jnp.isnan(leaf) | jnp.isposinf(leaf))
     back, whole, leaves = jax.tree.map(lambda leaf: jnp.where(finite, leaf, jnp.nan), norms)
     status = jnp.where(finite, jnp.int32(Status.CONVERGED), jnp.int32(Status.NONFINITE))
-    lags = jnp.arange(steps, 0, -1)
+    lags = jnp.arange(len(sent), 0, -1)
     return Contributions(value, lags, back, whole, leaves, total, kept, status)
+
+
+def _pull(cell: Cell, params: Any, scale: jax.Array, u: jax.Array, at: Any) -> tuple:
+    """From exp(scale) u after a step, with what its output sends, to before it; and to params."""
+    state, made, x, key, from_output = at
+    rule = CellStep(cell)
+    _, pull_output = jax.vjp(lambda z: cell.output(unflatten(z, made)), flatten(made))
+    scale, u = _add(scale, u, pull_output(from_output)[0])
+    _, pull = jax.vjp(lambda z, params: rule(z, (state, x, key), params), flatten(state), params)
+    return scale, *pull(u)
 
 
 def _add(scale: jax.Array, u: jax.Array, sent: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -115,7 +115,7 @@ def brown_autocorrelation(count: int, lags: Sequence[int]) -> np.ndarray:
     --------
     >>> from rnndyn.flow import brown_autocorrelation
     >>> brown_autocorrelation(256, (0, 32)).round(3).tolist()
-    [1.0, 0.676]
+    [1.0, 0.465]
     """
     count = validation.require_int("count", count, 2, "pass the number of points of the line")
     asked = validation.require_lags(list(lags), count - 1)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rnndyn.core.pytree import pytree
+from rnndyn.flow.lyapunov import kaplan_yorke
 from rnndyn.flow.mean_field.quadrature import (
     FLOOR,
     Activation,
@@ -72,7 +73,7 @@ def exponent_density(
     --------
     >>> import rnndyn as rd
     >>> found = rd.mean_field.exponent_density(1.0, 0.0, k=4)
-    >>> found.exponents.round(3).tolist()  # ln(7/8)/2, ...
+    >>> [round(float(each), 3) for each in found.exponents]  # ln(7/8)/2, ...
     [-0.067, -0.235, -0.49, -1.04]
     """
     gain, variance = floats(gain, variance)
@@ -98,15 +99,4 @@ def exponent_density(
         return jnp.where(full, jnp.log(gain) + (jnp.log(rank) - (low + high) / 2) / 2, -jnp.inf)
 
     exponents = jax.lax.map(rate, ranks)
-    return ExponentDensity(ranks, exponents, _kaplan_yorke(exponents))
-
-
-def _kaplan_yorke(exponents: jax.Array) -> jax.Array:
-    """Where the running mean changes sign, between the ranks linearly."""
-    sums = jnp.concatenate([jnp.zeros((1,), exponents.dtype), jnp.cumsum(exponents)])
-    k = exponents.shape[0]
-    last = jnp.sum(jnp.cumprod(sums >= 0)) - 1
-    following = jnp.abs(exponents[jnp.minimum(last, k - 1)])
-    whole = (last == k) | (following == 0)
-    fraction = jnp.where(whole, 0, sums[last] / jnp.where(whole, 1, following))
-    return (last.astype(exponents.dtype) + fraction) / k
+    return ExponentDensity(ranks, exponents, kaplan_yorke(exponents) / k)

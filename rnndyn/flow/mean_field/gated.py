@@ -56,7 +56,7 @@ def minimal_rnn(
     >>> import rnndyn as rd
     >>> field = rd.mean_field.minimal_rnn(1.0, gate_bias=4.0)
     >>> round(float(field.correlation_length), 1)
-    27.8
+    23.1
     """
     return _minimal_rnn(*floats(gain, input_variance, gate_bias, embedding_gain))
 
