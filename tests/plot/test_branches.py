@@ -18,11 +18,12 @@ def event(kind, parameter, z):
     return SimpleNamespace(kind=kind, parameter=parameter, z=np.array([0.0, z]))
 
 
-def branch():
+def branch(second=None):
     stable = np.array([True, True, False, False, True])
     z = np.stack([np.zeros(5), np.arange(5.0)], axis=1)
     events = (event("flip", 1.5, 1.5), event("fold", 3.5, 3.5), event("flip", 0.2, 0.2))
-    return SimpleNamespace(parameter=np.arange(5.0) / 2, z=z, stable=stable, events=events)
+    orbit = z[:, None] if second is None else np.stack([z, z + second], axis=1)
+    return SimpleNamespace(parameter=np.arange(5.0) / 2, orbit=orbit, stable=stable, events=events)
 
 
 def test_stable_stretches_are_solid_and_unstable_ones_dashed(ax):
@@ -36,9 +37,14 @@ def test_stable_stretches_are_solid_and_unstable_ones_dashed(ax):
     assert ax.get_ylabel() == "$z_{1}$"
 
 
+def test_all_points_of_a_cycle_are_drawn(ax):
+    *lines, _, _ = plot.bifurcation_diagram(ax, branch(second=10.0), coordinate=1)
+    assert len(lines) == 6 and lines[1].get_ydata().tolist() == [10.0, 11.0]
+
+
 def test_a_branch_of_one_point_and_several_branches_are_drawn(ax):
     one = SimpleNamespace(
-        parameter=np.zeros(1), z=np.zeros((1, 1)), stable=np.array([True]), events=()
+        parameter=np.zeros(1), orbit=np.zeros((1, 1, 1)), stable=np.array([True]), events=()
     )
     assert len(plot.bifurcation_diagram(ax, one)) == 1
     assert len(plot.bifurcation_diagram(ax, [branch(), branch()])) == 6 + 2
