@@ -61,6 +61,8 @@ class Branch:
         if the start is no fixed point, -2 if max_points were used up, -3 if the map became NaN or
         infinite, -5 if it could not be followed on (`stop` says why). Every point of it has a
         residual within tol all the same, except the lone point of a start that is not one.
+    orbit : jax.Array, shape (n, k, d)
+        All points of each cycle in the order of the map, z first; k is the period.
     events : tuple of Event, in order along the branch
     stop : (str, str), static
         Why it ends, at its first point and at its last: a key of `describe_stop`.
@@ -73,6 +75,7 @@ class Branch:
     eigenvalues: jax.Array
     stable: jax.Array
     residual: jax.Array
+    orbit: jax.Array
     status: jax.Array
     events: tuple[Event, ...]
     stop: tuple[str, str] = static()

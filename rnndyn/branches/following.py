@@ -14,7 +14,7 @@ from rnndyn.branches.branch import STATUS, Branch
 from rnndyn.branches.detection import find_events
 from rnndyn.branches.events import finish
 from rnndyn.branches.location import locate
-from rnndyn.branches.spectra import spectra, unstable
+from rnndyn.branches.spectra import filled, spectra, unstable
 from rnndyn.core.pytree import pytree, specification, static
 from rnndyn.core.status import Status
 from rnndyn.maps import Map, iterate
@@ -251,11 +251,31 @@ def _branch(problem: Problem, nodes: Node, values, events, ends) -> Branch:
         "eigenvalues": np.take_along_axis(values, order, axis=1),
         "stable": (unstable(values) == 0) & ~np.isnan(values[0, 0]),
         "residual": nodes.residual,
+        "orbit": _orbits(problem, nodes.u),
         "status": np.asarray(min(int(STATUS[end]) for end in ends)),
     }
     events = tuple(finish(problem.family, event, problem.period) for event in events)
     stop = (ends[0].name.lower(), ends[1].name.lower())
     return jax.device_put(Branch(**numbers, events=events, stop=stop, period=problem.period))
+
+
+def _orbits(problem: Problem, u: Any) -> Any:
+    """The k points of each cycle, (n, k, d)."""
+    if problem.period == 1:
+        return u[:, None, :-1]
+    found = _orbits_of(problem.family, filled(u), period=problem.period)
+    return np.asarray(found)[: len(u)]
+
+
+@jax.jit(static_argnames="period")
+def _orbits_of(family: Family, points: jax.Array, *, period: int) -> jax.Array:
+    def of_one(u):
+        def advance(z, _):
+            return family(jnp.append(z, u[-1])) + z, z
+
+        return jax.lax.scan(advance, u[:-1], length=period)[1]
+
+    return jax.vmap(of_one)(points)
 
 
 def cut(nodes: Node, start: int, end: int | None) -> Node:

@@ -77,13 +77,17 @@ def _eigenvalues(family: Family, points: Any) -> Any:
     parts = []
     for start in range(0, len(points), most):
         rows = points[start : start + most]
-        size = min(most, 1 << (len(rows) - 1).bit_length())  # few shapes, few compilations
-        filled = np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
-        jacobians: Any = np.asarray(_jacobians(family, filled))[: len(rows)]
+        jacobians: Any = np.asarray(_jacobians(family, filled(rows)))[: len(rows)]
         usable: Any = np.isfinite(jacobians).all(axis=(1, 2))
         found = np.linalg.eigvals(np.where(usable[:, None, None], jacobians, 0)).astype(complex)
         parts.append(np.where(usable[:, None], found, np.nan))
     return np.concatenate(parts)
+
+
+def filled(rows: Any) -> Any:
+    """The rows, the last one repeated up to a power of two: few shapes, few compilations."""
+    size = 1 << (len(rows) - 1).bit_length()
+    return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
 
 
 @jax.jit

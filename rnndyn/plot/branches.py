@@ -36,7 +36,7 @@ def bifurcation_diagram(
     ----------
     ax : Axes
     branches : Branch, or an iterable of them
-        Of cycles the one point that was followed is drawn.
+        Of cycles all points are drawn, and an event at the one that was followed.
     coordinate : int
         Which entry of z is on the vertical axis.
     color : a colour of the lines
@@ -50,7 +50,7 @@ def bifurcation_diagram(
     drawn: list[Any] = []
     places: dict[str, list[Any]] = {}
     for branch in branches:
-        p, y = np.asarray(branch.parameter), np.asarray(branch.z)[:, coordinate]
+        p, y = np.asarray(branch.parameter), np.asarray(branch.orbit)[:, :, coordinate]
         for stable, begin, end in _stretches(np.asarray(branch.stable)):
             style = {"linestyle": "-" if stable else "--", "linewidth": 1.2 if stable else 0.9}
             part = slice(begin, end + 1)

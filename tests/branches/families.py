@@ -151,3 +151,26 @@ def _broken_beyond(z, p):
 def constant(p):
     del p
     return rd.maps.logistic(2.5)
+
+
+def turning_by(angle, rho):
+    """h' = tanh(rho R(angle) h)."""
+    return rd.maps.tanh_network(rho * rotation(angle))
+
+
+def vanishing(p):
+    """z = sqrt(1/2 - p) and its mirror image: no root beyond the fold at p = 1/2."""
+    return rd.Map(_vanishing, p)
+
+
+def _vanishing(z, p):
+    return z + 0.3 * (0.5 - p - z**2)
+
+
+def ending(p):
+    """z = sqrt(p) of z' = sqrt(p): the derivative is infinite where the branch ends."""
+    return rd.Map(_ending, p)
+
+
+def _ending(z, p):
+    return 0.0 * z + jnp.sqrt(p)

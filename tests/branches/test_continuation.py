@@ -170,6 +170,18 @@ def test_rotating_tanh_pair_has_d_minus_one_half():
     close(complex(branch.events[0].coefficient), -0.5, "normal_form")
 
 
+@pytest.mark.parametrize("k", [3, 4, 5])
+def test_strong_resonances_are_flagged_and_decide_nothing(k):
+    family = Partial(families.turning_by, jnp.asarray(2 * np.pi / k))
+    branch = continuation(family, jnp.zeros(2), span=(0.5, 1.5))
+    (event,) = branch.events
+    assert event.kind == "neimark_sacker"
+    close(event.parameter, 1)
+    close(event.angle, 2 * np.pi / k)
+    assert event.resonance == (k if k < 5 else 0)
+    assert event.criticality == ("" if k < 5 else "supercritical")
+
+
 # Recurrent cells
 
 
@@ -326,6 +338,22 @@ def test_nan_beyond_a_parameter_ends_the_branch_there():
     assert np.all(np.isfinite(np.asarray(branch.z)))
     nan = continuation(families.broken_beyond, jnp.array([jnp.nan]), span=(-1.0, 1.0), start=0.0)
     assert nan.stop == ("nonfinite",) * 2
+
+
+def test_a_vanishing_root_is_followed_round_its_fold_and_no_further():
+    branch = continuation(families.vanishing, jnp.ones(1), span=(-0.5, 2.0))
+    assert branch.stop == ("left_span", "left_span")
+    close(places(branch, "fold"), [0.5])
+    assert float(branch.parameter.max()) <= 0.5 + tol("event_position")
+    close(np.sort(np.asarray(branch.z)[[0, -1], 0]), [-1, 1])
+
+
+def test_where_the_derivative_ends_so_does_the_branch():
+    branch = continuation(families.ending, jnp.ones(1), span=(-1.0, 1.0), start=1.0)
+    assert int(branch.status) != 0 and branch.stop[1] == "left_span"
+    assert branch.stop[0] in ("nonfinite", "step_underflow")
+    assert np.all(np.isfinite(np.asarray(branch.z))) and float(branch.parameter.min()) >= 0
+    close(branch.z[:, 0] ** 2, branch.parameter, "branch_residual")
 
 
 def test_a_closed_branch_is_recognised():

@@ -69,6 +69,18 @@ def test_larger_systems_run_one_after_another_to_the_same():
         same_events(found[i], alone)
 
 
+def test_near_looks_at_every_point_around_a_crossing():
+    """The flip at -1 changes neither the tangent nor the determinant."""
+    family = Partial(families.scalar_tanh_in_w, jnp.zeros(()))
+    branch = rd.continuation(
+        family, jnp.zeros(1), span=(-2.0, 2.0), start=0.3, ds_max=0.01, eigenvalues="near"
+    )
+    assert [event.kind for event in branch.events] == ["flip", "branch_point"]
+    assert np.array_equal(branch.stable, np.abs(np.asarray(branch.parameter)) < 1)
+    known = ~np.isnan(np.asarray(branch.eigenvalues)[:, 0])
+    assert known.mean() < 0.5
+
+
 def test_near_leaves_out_eigenvalues_but_no_event_and_no_stability():
     rng = np.random.default_rng(3)
     weights, bias = rng.normal(size=(16, 16)) / 4, 0.1 * rng.normal(size=16)

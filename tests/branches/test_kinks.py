@@ -53,7 +53,11 @@ def point(sides, mu):
     "sides, start, kind",
     [
         ([(0.5, 0.3), (-1.5, 0.4)], (-1.0, 0), "persistence"),
+        ([(0.5, 0.3), (-1.5, 0.4)], (1.0, 1), "persistence"),
         ([(1.7, 0.3), (-1.7, 0.3)], (1.0, 1), "nonsmooth_fold"),
+        ([(1.7, 0.3), (-1.7, 0.3)], (1.0, 0), "nonsmooth_fold"),
+        ([(-1.7, 0.3), (1.7, 0.3)], (-1.0, 1), "nonsmooth_fold"),
+        ([(-1.7, 0.3), (1.7, 0.3)], (-1.0, 0), "nonsmooth_fold"),
     ],
 )
 def test_the_border_collision_normal_form(sides, start, kind):

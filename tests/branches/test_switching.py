@@ -50,6 +50,16 @@ def test_the_doubled_branch_is_a_cycle_of_minimal_period():
     close(np.asarray(doubled.eigenvalues)[away, 0], (4 + 2 * r - r**2)[away])
 
 
+def test_orbit_holds_the_points_of_each_cycle_in_the_order_of_the_map():
+    start = settle(families.logistic_four(3.5), [0.4])
+    branch = rd.continuation(rd.maps.logistic, start, span=(3.5, 3.55), period=4)
+    orbit, r = np.asarray(branch.orbit), np.asarray(branch.parameter)[:, None, None]
+    assert orbit.shape == (len(r), 4, 1) and np.array_equal(orbit[:, 0], branch.z)
+    close(r * orbit * (1 - orbit), np.roll(orbit, -1, axis=1))
+    fixed = rd.continuation(rd.maps.logistic, jnp.array([0.5]), span=(2.0, 2.5))
+    assert np.array_equal(fixed.orbit[:, 0], fixed.z)
+
+
 def test_pitchfork_arms_are_one_branch_through_the_point():
     family = Partial(families.scalar_tanh_in_w, jnp.zeros(()))
     trivial = rd.continuation(family, jnp.zeros(1), span=(-2.0, 2.0), start=0.3)
