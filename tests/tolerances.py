@@ -70,6 +70,11 @@ MULTIPLES = {
     "transposed_slope": (2**18, "relative: forward and backward derivatives; < 1e-10"),
     "exponent_digits": (2**22, "absolute: oracles printed to 1e-9"),
     "flow_slope": (2**32, "relative: derivatives against central differences, 1e-6"),
+    # cycles
+    "long_multiplier": (2**22, "relative: a product of 20 slopes, one of them near zero"),
+    "graded_multiplier": (2**17, "relative: 12 factors of condition 1e3; 3e-11 in float64"),
+    "exact_cycle": (2**10, "absolute: one linear system of size <= 58, condition <= 100"),
+    "rational_digits": (2**20, "oracles printed to eight digits or more; < 3e-10"),
 }
 
 

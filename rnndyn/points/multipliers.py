@@ -17,7 +17,9 @@ from rnndyn.core.status import Status
 from rnndyn.maps import Map
 from rnndyn.points.shooting import closed, settle
 
-_SWEEPS = 4  # of orthogonal iteration, from the Schur basis of the product as it is formed
+_SWEEPS = (
+    5  # at least 2, of orthogonal iteration, from the Schur basis of the product as it is formed
+)
 _NEGLIGIBLE = 8  # multiple of d eps below which an angle between frames is rounding
 _CENTER = 64  # multiple of k d eps, times the eigenvalue's condition, within which a modulus is 1
 
@@ -72,7 +74,7 @@ def cycle_stability(map_: Map, points: jax.Array) -> CycleStability:
 
     Notes
     -----
-    Multipliers of very different size are each found to nearly full relative accuracy: four sweeps
+    Multipliers of very different size are each found to nearly full relative accuracy: five sweeps
     of orthogonal iteration split them where their moduli differ by a factor of 10 or more, and
     what stays together shares the absolute error of its largest. Derivatives are total ones: the
     points move with the args by the implicit function theorem, dz = (I - C)^-1 dF with C the
@@ -140,7 +142,7 @@ def product_eigenvalues(jacobians: jax.Array) -> tuple[jax.Array, jax.Array]:
     exponents = jnp.frexp(jnp.max(jnp.abs(jax.lax.stop_gradient(jacobians)), axis=(1, 2)))[1]
     scaled = jnp.ldexp(jacobians, -exponents[:, None, None])
     fixed = jax.lax.stop_gradient(scaled)
-    frames, factors = _sweep(fixed, _schur_basis(fixed))
+    frames, factors = _sweeps(fixed, _schur_basis(fixed))
     turn = frames[0].T @ frames[-1]
     below = jnp.tril(jnp.ones((d, d), bool), -1)
     turn = jnp.where(below & (jnp.abs(turn) <= _NEGLIGIBLE * d * eps), 0, turn)
@@ -162,25 +164,24 @@ def _schur_basis(jacobians: jax.Array) -> jax.Array:
     values, right = values[order], right[:, order]
     vectors = jnp.where(values.imag[None, :] < 0, right.imag, right.real)
     sound = jnp.all(jnp.isfinite(vectors))
-    frame = jnp.linalg.qr(jnp.where(sound, vectors, jnp.eye(d, dtype=vectors.dtype)))[0]
-    for _ in range(_SWEEPS):
-        frame = _sweep(jacobians, frame)[0][-1]
-    return frame
+    return _sorted_qr(jnp.where(sound, vectors, jnp.eye(d, dtype=vectors.dtype)))[0]
 
 
 def _order(values: jax.Array) -> jax.Array:
     return jnp.lexsort((-values.imag, -values.real, -jnp.abs(values)))
 
 
-def _sweep(jacobians: jax.Array, frame: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """J_i Q_i = Q_{i+1} R_i around the cycle: Q (k + 1, d, d) and R (k, d, d)."""
+def _sweeps(jacobians: jax.Array, frame: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """J_i Q_i = Q_{i+1} R_i around the cycle, again and again: the last Q (k + 1, d, d), R."""
+    k = jacobians.shape[0]
 
-    def advance(q, jacobian):
-        following, r = _sorted_qr(jacobian @ q)
+    def advance(q, i):
+        following, r = _sorted_qr(jacobians[i % k] @ q)
         return following, (following, r)
 
-    _, (frames, factors) = jax.lax.scan(advance, frame, jacobians)
-    return jnp.concatenate([frame[None], frames]), factors
+    steps = jnp.arange(_SWEEPS * k)
+    _, (frames, factors) = jax.lax.scan(advance, frame, steps)
+    return frames[-k - 1 :], factors[-k:]
 
 
 def _sorted_qr(y: jax.Array) -> tuple[jax.Array, jax.Array]:

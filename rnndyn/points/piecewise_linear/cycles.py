@@ -165,12 +165,7 @@ def piecewise_linear(
     """
     low, high = _require_box(box)
     form = relu_form(map_, len(low))
-    max_period = validation.require_int("max_period", max_period, 1, "1 gives the fixed points")
-    max_words = validation.require_int("max_words", max_words, 1, "pass for example 20000")
-    if not form.finite:
-        found = Search({}, {}, 0, "params or inputs are not finite")
-        return _assembled(form, found, max_period)
-    return _assembled(form, search(form, Box(low, high), max_period, max_words), max_period)
+    return _assembled(form, _searched(form, low, high, max_period, max_words))
 
 
 def piecewise_linear_cycles(
@@ -217,18 +212,25 @@ def piecewise_linear_cycles(
         matrices.append(np.asarray(matrix, float))
         advice = "pass a square matrix, np.diag(a) for a diagonal one"
         validation.require_shape(name, matrices[-1], (len(h), len(h)), advice)
-    with jax.enable_x64(True):
-        map_ = Map(_plrnn, tuple(jnp.asarray(m) for m in (*matrices, h)))
-        found = piecewise_linear(map_, max_period, box=box, max_words=max_words)
-    if not found.complete:
+    low, high = _require_box(box)
+    validation.require_shape("box[0]", low, h.shape, "the box must have the size of h")
+    eye = np.eye(len(h))
+    form = ReluForm(eye, 0 * eye, 0 * h, matrices[0], matrices[1], h)
+    found = _searched(form, low, high, max_period, max_words)
+    if found.complete_to < max_period:
         text = f"cycles of period above {found.complete_to} may be missing: {found.reason}"
         warnings.warn(text, RuntimeWarning, stacklevel=2)
-    return {k: one.points for k, one in found.cycles.items()}
+    return {k: _arranged(some).points for k, some in found.isolated.items()}
 
 
-def _plrnn(z: jax.Array, args: Any) -> jax.Array:
-    a, w, h = args
-    return a @ z + w @ jax.nn.relu(z) + h
+def _searched(form: ReluForm, low: Any, high: Any, max_period: int, max_words: int) -> Search:
+    max_period = validation.require_int("max_period", max_period, 1, "1 gives the fixed points")
+    max_words = validation.require_int("max_words", max_words, 1, "pass for example 20000")
+    if form.finite:
+        return search(form, Box(low, high), max_period, max_words)
+    nothing = {k: _nothing(form, k) for k in range(1, max_period + 1)}
+    continua: dict[int, list[Continuum]] = {k: [] for k in nothing}
+    return Search(nothing, continua, 0, "params or inputs are not finite")
 
 
 def _require_box(box: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -246,13 +248,15 @@ def _require_box(box: Any) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def _assembled(form: ReluForm, found: Search, max_period: int) -> PiecewiseLinear:
+def _nothing(form: ReluForm, k: int) -> Solved:
+    n, d = form.p_z.shape
+    return Solved(np.zeros((0, k, d)), np.zeros((0, k, n), bool), np.zeros(0, bool))
+
+
+def _assembled(form: ReluForm, found: Search) -> PiecewiseLinear:
     """Phases, multipliers and margins of what was found."""
     n, d = form.p_z.shape
-    solved = {}
-    for k in range(1, max_period + 1):
-        nothing = Solved(np.zeros((0, k, d)), np.zeros((0, k, n), bool), np.zeros(0, bool))
-        solved[k] = _arranged(found.isolated.get(k, nothing))
+    solved = {k: _arranged(some) for k, some in found.isolated.items()}
     multipliers, unstable, stable = _multipliers(form, list(solved.values()))
     cycles, start = {}, 0
     for k, some in solved.items():
@@ -274,7 +278,7 @@ def _assembled(form: ReluForm, found: Search, max_period: int) -> PiecewiseLinea
             border=some.border,
             residual=np.max(gap, axis=(1, 2), initial=0.0),
         )
-    continua = {k: _continua(found.continua.get(k, []), k, n, d) for k in cycles}
+    continua = {k: _continua(found.continua[k], k, n, d) for k in cycles}
     return PiecewiseLinear(cycles, continua, found.complete_to, found.reason)
 
 
@@ -306,8 +310,8 @@ def _multipliers(form: ReluForm, all_: list[Solved]) -> tuple[np.ndarray, ...]:
     """
     d = form.p_z.shape[1]
     total = sum(len(some.points) for some in all_)
-    longest = 1 << max(len(all_) - 1, 0).bit_length()
-    rows = max(8, 1 << max(total - 1, 0).bit_length())
+    longest = max(8, 1 << (len(all_) - 1).bit_length())
+    rows = max(16, 1 << max(total - 1, 0).bit_length())
     jacobians = np.tile(np.eye(d), (rows, longest, 1, 1))
     start = 0
     for k, some in enumerate(all_, 1):

@@ -55,6 +55,20 @@ class ReluForm:
             s[..., i] += np.maximum(s, 0) @ self.p_y[i]
         return z @ self.f_z.T + np.maximum(s, 0) @ self.f_y.T + self.f_1, s
 
+    def bounds(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Bounds of F over a box, by interval arithmetic."""
+        centre, radius = (low + high) / 2, (high - low) / 2
+        middle = self.p_z @ centre + self.p_1
+        spread = np.abs(self.p_z) @ radius
+        for i in np.flatnonzero(np.any(self.p_y != 0, axis=1)):
+            inner, outer = _relu_range(middle, spread)
+            middle[i] += self.p_y[i] @ inner
+            spread[i] += np.abs(self.p_y[i]) @ outer
+        inner, outer = _relu_range(middle, spread)
+        image = self.f_z @ centre + self.f_y @ inner + self.f_1
+        width = np.abs(self.f_z) @ radius + np.abs(self.f_y) @ outer
+        return image - width, image + width
+
     def pieces(self, patterns: np.ndarray) -> "Pieces":
         """The affine pieces of patterns (..., n): which switches are on."""
         on = patterns.astype(float)
@@ -80,6 +94,11 @@ class ReluForm:
             f_y=self.f_y / radius[:, None],
             f_1=(self.f_1 + self.f_z @ centre - centre) / radius,
         )
+
+
+def _relu_range(middle: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    low, high = np.maximum(middle - spread, 0), np.maximum(middle + spread, 0)
+    return (low + high) / 2, (high - low) / 2
 
 
 @dataclasses.dataclass(frozen=True)

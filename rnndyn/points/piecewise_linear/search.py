@@ -8,6 +8,7 @@ from rnndyn.points.piecewise_linear import words as symbolic
 from rnndyn.points.piecewise_linear.form import ReluForm
 from rnndyn.points.piecewise_linear.solve import Box, Continuum, Solved, solve
 
+_SHRINKS = 50
 _STARTS = 512  # of a hunt
 _ROUNDS = 32  # in which a start of a hunt goes from a cycle that is not there to its patterns
 
@@ -38,7 +39,8 @@ def search(form: ReluForm, box: Box, max_period: int, max_words: int) -> Search:
 
 
 def _prove(found: Search, form: ReluForm, box: Box, max_period: int, max_words: int) -> None:
-    unit = form.in_unit_box(box.low, box.high)
+    smaller = _shrunk(form, box)
+    unit = form.in_unit_box(smaller.low, smaller.high)
     patterns = symbolic.region_patterns(unit, max_words)
     pieces = unit.pieces(patterns)
     words = symbolic.single_words(pieces, patterns)
@@ -53,6 +55,21 @@ def _prove(found: Search, form: ReluForm, box: Box, max_period: int, max_words: 
             return
         if k < max_period:
             words = symbolic.longer_words(words, pieces, patterns, max_words)
+
+
+def _shrunk(form: ReluForm, box: Box) -> Box:
+    """A smaller box with the same cycles: each of their points is an image of a point of the box.
+
+    By interval arithmetic, to a thousandth of the box at least, which keeps the scales tame.
+    """
+    low, high = box.low, box.high
+    least = 1e-3 * (high - low)
+    for _ in range(_SHRINKS):
+        below, above = form.bounds(low, high)
+        low, high = np.maximum(low, below), np.minimum(high, above)
+        centre, radius = (low + high) / 2, np.maximum((high - low) / 2, least / 2)
+        low, high = centre - radius, centre + radius
+    return Box(low, high)
 
 
 def _record(found: Search, form: ReluForm, box: Box, patterns: np.ndarray, words: np.ndarray):
@@ -74,23 +91,19 @@ def _hunted(form: ReluForm, box: Box, k: int) -> np.ndarray:
     for _ in range(k):
         loops.append(z)
         z = np.clip(form(z)[0], box.low, box.high)
-    points, seen = np.stack(loops, axis=1), {}
+    points, tried, primitive = np.stack(loops, axis=1), set(), []
     for _ in range(_ROUNDS):
-        patterns = form(points)[1] > 0
         fresh = []
-        for i, pattern in enumerate(patterns):
-            turns = [np.roll(pattern, shift, axis=0) for shift in range(k)]
-            if pattern.tobytes() in seen:
-                continue
-            seen.update((turn.tobytes(), None) for turn in turns[1:])
-            seen[pattern.tobytes()] = pattern
-            if len({turn.tobytes() for turn in turns}) == k:
-                fresh.append(i)
+        for pattern in form(points)[1] > 0:
+            if pattern.tobytes() not in tried:
+                turns = {np.roll(pattern, shift, axis=0).tobytes() for shift in range(k)}
+                tried |= turns
+                fresh += [pattern] if len(turns) == k else []
         if not fresh:
             break
-        points = _virtual(form, patterns[fresh])
-    unique = [pattern for pattern in seen.values() if pattern is not None]
-    return np.array(unique, bool).reshape(-1, k, len(form.p_1))
+        primitive += fresh
+        points = _virtual(form, np.array(fresh))
+    return np.array(primitive, bool).reshape(-1, k, len(form.p_1))
 
 
 def _virtual(form: ReluForm, patterns: np.ndarray) -> np.ndarray:

@@ -84,15 +84,14 @@ def longer_words(words: Words, pieces: Pieces, patterns: np.ndarray, limit: int)
     order = np.argsort(heads, kind="stable")
     first = np.searchsorted(heads[order], tails, "left")
     counts = np.searchsorted(heads[order], tails, "right") - first
-    _require(
-        int(np.sum(counts)) <= 4 * limit, f"{limit} words of {words.symbols.shape[1] + 1} steps"
-    )
+    listed = f"{limit} words of {words.symbols.shape[1] + 1} steps"
+    _require(int(np.sum(counts)) <= 4 * limit, listed)
     before = np.repeat(np.arange(len(tails)), counts)
     offsets = np.arange(len(before)) - np.repeat(np.cumsum(counts) - counts, counts)
     after = order[first[before] + offsets]
     longer = _followed(words.only(before), words.symbols[after, -1], pieces, patterns)
     longer = longer.only(recurrent(longer.symbols))
-    _require(len(longer.symbols) <= limit, f"{limit} words of {longer.symbols.shape[1]} steps")
+    _require(len(longer.symbols) <= limit, listed)
     return longer
 
 
