@@ -74,6 +74,7 @@ def solve(form: ReluForm, patterns: np.ndarray, primitive: np.ndarray, box: Box)
     empty = Solved(np.zeros((0, k, d)), np.zeros((0, k, n), bool), np.zeros(0, bool))
     fields = [field.name for field in dataclasses.fields(Solved)]
     parts = [empty, *isolated]
+    continua = _largest(form, continua)
     joined = Solved(*(np.concatenate([getattr(p, name) for p in parts]) for name in fields))
     return _distinct(form, joined, continua), continua
 
@@ -182,6 +183,19 @@ def _distinct(form: ReluForm, found: Solved, continua: list[Continuum]) -> Solve
         kept.append(i)
     rows = np.array(kept, int)
     return Solved(loops[rows], found.patterns[rows], found.border[rows])
+
+
+def _largest(form: ReluForm, continua: list[Continuum]) -> list[Continuum]:
+    """Without those that are part of one of higher dimension, whose border they are."""
+    kept: list[Continuum] = []
+    for piece in sorted(continua, key=lambda one: -len(one.directions)):
+        near = 1e-9 * (1 + np.max(np.abs(piece.points)))
+        k = len(piece.points)
+        turns = [np.roll(piece.points, shift, axis=0) for shift in range(k)]
+        larger = [other for other in kept if len(other.directions) > len(piece.directions)]
+        if not any(_belongs(form, other, turn, near) for other in larger for turn in turns):
+            kept.append(piece)
+    return kept
 
 
 def _belongs(form: ReluForm, continuum: Continuum, points: np.ndarray, near: float) -> bool:
