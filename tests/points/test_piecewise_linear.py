@@ -14,6 +14,8 @@ import rnndyn as rd
 from rnndyn.points import piecewise_linear, piecewise_linear_cycles
 from rnndyn.points.piecewise_linear.form import relu_form
 from rnndyn.points.piecewise_linear.polytopes import nonempty
+from rnndyn.points.piecewise_linear.search import search
+from rnndyn.points.piecewise_linear.solve import Box
 from tests.points.searches import relu_net
 from tests.tolerances import tol
 
@@ -303,25 +305,46 @@ def test_positive_and_negative_part_are_one_switch():
     assert form.p_z.shape == (3, 3)
 
 
-@pytest.mark.parametrize("name", ["vanilla", "rin_dt", "crelu", "stack"])
-def test_cells_against_every_pattern(name):
-    """Fixed points of cells equal those found by trying all 2^n patterns, one by one."""
+def every_sequence(form, period, size):
+    """Primitive cycles within |z| <= size by trying every sequence of patterns, one by one."""
+    n, d = form.p_z.shape
+    patterns = list(itertools.product((False, True), repeat=n))
+    pieces = form.pieces(np.array(patterns))
+    found = []
+    for word in itertools.product(range(len(patterns)), repeat=period):
+        turns = [word[i:] + word[:i] for i in range(period)]
+        if word != min(turns) or len(set(turns)) < period:
+            continue
+        product, shift = np.eye(d), np.zeros(d)
+        for p in word:
+            product, shift = pieces.jacobians[p] @ product, pieces.jacobians[p] @ shift
+            shift = shift + pieces.shifts[p]
+        z = np.linalg.solve(np.eye(d) - product, shift)
+        loop, fits = [], True
+        for p in word:
+            loop.append(z)
+            fits &= tuple(pieces.rows[p] @ z + pieces.offsets[p] > 0) == patterns[p]
+            z = pieces.jacobians[p] @ z + pieces.shifts[p]
+        if fits and np.max(np.abs(loop)) <= size:
+            found.append(loop)
+    return np.reshape(found, (-1, period, d))
+
+
+@pytest.mark.parametrize("name", ["vanilla", "rin", "crelu", "shallow_plrnn", "stack"])
+def test_cells_against_every_sequence_of_patterns(name):
+    """Fixed points and 2-cycles of cells whose ReLUs have biases."""
     cell = CELLS[name]
+    total = 0
     for seed in range(4):
-        map_ = rd.hold(cell, noisy(cell, seed), jnp.array([0.4, -0.3]))
-        form = relu_form(map_, 3)
-        n = len(form.p_1)
-        patterns = np.array(list(itertools.product((False, True), repeat=n)))
-        pieces = form.pieces(patterns)
-        expected = []
-        for i, pattern in enumerate(patterns):
-            z = np.linalg.solve(np.eye(3) - pieces.jacobians[i], pieces.shifts[i])
-            s = pieces.rows[i] @ z + pieces.offsets[i]
-            if np.array_equal(s > 0, pattern) and np.max(np.abs(z)) < 50:
-                expected.append(z[None])
-        found = piecewise_linear(map_, 1, box=box(3, 50.0))
-        assert found.complete
-        assert_same_cycles(found.cycles[1].points, np.reshape(expected, (-1, 1, 3)))
+        params = jax.tree.map(lambda leaf: -1.3 * leaf, noisy(cell, seed))
+        form = relu_form(rd.hold(cell, params, jnp.array([0.4, -0.3])), 3)
+        found = search(form, Box(np.full(3, -50.0), np.full(3, 50.0)), 2, 20_000)
+        assert found.complete_to == 2
+        for period in (1, 2):
+            expected = every_sequence(form, period, 50.0)
+            assert_same_cycles(found.isolated[period].points, expected)
+            total += period * len(expected)
+    assert total > 0
 
 
 def test_empty_polytopes_against_linear_programming():

@@ -40,6 +40,11 @@ def search(form: ReluForm, box: Box, max_period: int, max_words: int) -> Search:
 
 def _prove(found: Search, form: ReluForm, box: Box, max_period: int, max_words: int) -> None:
     smaller = _shrunk(form, box)
+    if smaller is None:
+        none = np.zeros((1, len(form.p_1)), bool)
+        for k in range(1, max_period + 1):
+            _record(found, form, box, none, np.zeros((0, k), int))
+        return
     unit = form.in_unit_box(smaller.low, smaller.high)
     patterns = symbolic.region_patterns(unit, max_words)
     pieces = unit.pieces(patterns)
@@ -57,15 +62,18 @@ def _prove(found: Search, form: ReluForm, box: Box, max_period: int, max_words: 
             words = symbolic.longer_words(words, pieces, patterns, max_words)
 
 
-def _shrunk(form: ReluForm, box: Box) -> Box:
+def _shrunk(form: ReluForm, box: Box) -> Box | None:
     """A smaller box with the same cycles: each of their points is an image of a point of the box.
 
-    By interval arithmetic, to a thousandth of the box at least, which keeps the scales tame.
+    By interval arithmetic, to a thousandth of the box at least, which keeps the scales tame. None
+    if every point leaves the box, so that there is no cycle in it.
     """
     low, high = box.low, box.high
     least = 1e-3 * (high - low)
     for _ in range(_SHRINKS):
         below, above = form.bounds(low, high)
+        if np.any((below > high) | (above < low)):
+            return None
         low, high = np.maximum(low, below), np.minimum(high, above)
         centre, radius = (low + high) / 2, np.maximum((high - low) / 2, least / 2)
         low, high = centre - radius, centre + radius
