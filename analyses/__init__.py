@@ -9,3 +9,4 @@ SCRIPTS = (
     "bifurcation_gru",
     "bifurcation_training",
 )
+SCRIPTS = ("gated", "skip_connected", "initialisation", "cycles")

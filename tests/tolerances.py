@@ -87,6 +87,11 @@ MULTIPLES = {
     "auto": (2**28, "AUTO locates events by secants to 1e-9 of the parameter: about 1e-8 in z"),
     "auto_path": (2**44, "a chord of length 0.05 from the branch: h^2 / 8 of its curvature; 4e-3"),
     "normal_form_of_cycle": (2**34, "absolute, of numbers up to 1e5 from third derivatives of F^4"),
+    # cycles
+    "long_multiplier": (2**22, "relative: a product of 20 slopes, one of them near zero"),
+    "graded_multiplier": (2**17, "relative: 12 factors of condition 1e3; 3e-11 in float64"),
+    "exact_cycle": (2**10, "absolute: one linear system of size <= 58, condition <= 100"),
+    "rational_digits": (2**20, "oracles printed to eight digits or more; < 3e-10"),
 }
 
 

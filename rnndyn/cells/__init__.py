@@ -29,6 +29,7 @@ from rnndyn.cells.narx import NARX, NARXParams
 from rnndyn.cells.narx_output import NARXOutput, NARXOutputParams
 from rnndyn.cells.nested import NestedLSTM, NestedParams
 from rnndyn.cells.orthogonal import LTRNN, ExpRNN, ScoRNN, SkewParams
+from rnndyn.cells.plrnn import PLRNN, PLRNNParams, ShallowPLRNN, ShallowPLRNNParams
 from rnndyn.cells.quasi import QRNN, QRNNParams
 from rnndyn.cells.scrnn import SCRNN, SCRNNParams
 from rnndyn.cells.statistical import FourierParams, FourierRU, StatisticalParams, StatisticalRU
@@ -81,6 +82,8 @@ CELLS: dict[str, type[Cell]] = {
     "exprnn": ExpRNN,
     "indrnn": IndRNN,
     "scrnn": SCRNN,
+    "plrnn": PLRNN,
+    "shallow_plrnn": ShallowPLRNN,
     # combinations
     "sru_oliva": StatisticalRU,
     "fru": FourierRU,
@@ -136,6 +139,8 @@ __all__ = [
     "OrthogonalRNN",
     "PeepholeLSTM",
     "PeepholeParams",
+    "PLRNN",
+    "PLRNNParams",
     "ProjectedLSTM",
     "ProjectedParams",
     "PrototypeLSTM",
@@ -151,6 +156,8 @@ __all__ = [
     "SCRNNParams",
     "SRULei",
     "ScoRNN",
+    "ShallowPLRNN",
+    "ShallowPLRNNParams",
     "SimpleParams",
     "SkewParams",
     "Stack",

@@ -1,17 +1,35 @@
 """Layer 3: where a map stands still, and how it moves nearby."""
 
 from rnndyn.points.certify import Kind
+from rnndyn.points.cycles import Cycles, cycles
 from rnndyn.points.fixed_points import FixedPoints, fixed_points
+from rnndyn.points.multipliers import CycleStability, cycle_stability
+from rnndyn.points.piecewise_linear import (
+    Continua,
+    ExactCycles,
+    PiecewiseLinear,
+    piecewise_linear,
+    piecewise_linear_cycles,
+)
 from rnndyn.points.stability import PointType, Stability, stability
 from rnndyn.points.unique import UniquePoints, unique
 
 __all__ = [
+    "Continua",
+    "CycleStability",
+    "Cycles",
+    "ExactCycles",
     "FixedPoints",
     "Kind",
+    "PiecewiseLinear",
     "PointType",
     "Stability",
     "UniquePoints",
+    "cycle_stability",
+    "cycles",
     "fixed_points",
+    "piecewise_linear",
+    "piecewise_linear_cycles",
     "stability",
     "unique",
 ]
