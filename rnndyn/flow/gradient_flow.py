@@ -157,7 +157,7 @@ def _products(lin: Linearization, lags: tuple[int, ...], coordinates: tuple[int,
     def step(carry, entry):
         product, finite, store, good = carry
         at, slot = entry
-        transposed = graded.transposed_jacobian(lin, at)
+        transposed = lin.transposed(at)
         finite = finite & jnp.all(jnp.isfinite(transposed))
         product = graded.multiply(transposed, product, product.scale)
         store = jax.tree.map(

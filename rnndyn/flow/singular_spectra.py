@@ -10,7 +10,9 @@ from rnndyn.core.pytree import pytree
 from rnndyn.core.status import Status
 from rnndyn.flow import graded, jacobi
 from rnndyn.flow.diagonal import log_products
+from rnndyn.flow.graded_svd import log_singular_values
 from rnndyn.flow.gradient_flow import default_lags
+from rnndyn.flow.sweep import sweep
 from rnndyn.linearize import Diagonal, Linearization
 
 
@@ -94,8 +96,11 @@ def _singular_spectra(
         values, finite = log_products(lin, lags, coordinates)
         values, enough = jnp.sort(values, axis=1, descending=True), True
     else:
-        factors, rank, finite = graded.sweep(lin, lags, coordinates)
-        values, worst = jax.vmap(jacobi.log_singular_values)(factors, rank)
+        swept = sweep(lin, lags, coordinates)
+        finite = swept.finite
+        values, worst, loss = jax.lax.map(
+            lambda one: log_singular_values(one.factor, one.rank), swept
+        )
         enough = worst <= jacobi.cosine_tolerance(len(coordinates), lin.dtype)
     status = jnp.where(enough, jnp.int32(Status.CONVERGED), jnp.int32(Status.MAX_STEPS))
     status = jnp.where(finite, status, jnp.int32(Status.NONFINITE))
