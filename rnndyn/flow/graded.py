@@ -117,7 +117,8 @@ def orthonormalise(y: jax.Array, factors: Any) -> tuple[jax.Array, jax.Array]:
     -------
     tuple of jax.Array, shapes (d, k) and (k, k)
     """
-    return orthonormalise_with_losses(y, factors)[:2]
+    q, r, _ = orthonormalise_with_losses(y, factors)
+    return q, r
 
 
 @jax.custom_jvp
@@ -131,7 +132,8 @@ def orthonormalise_with_losses(y: jax.Array, factors: Any) -> tuple[jax.Array, .
     b = a / jnp.where(sizes == 0, jnp.ones_like(sizes), sizes)[None, :]
     inner, r_inner = _sorted_qr(sizes[:, None] * frame)
     q, r_outer = _sorted_qr(b @ inner)
-    return q, jnp.triu(r_outer @ r_inner), losses(r_outer)
+    sizes = jnp.sqrt(jnp.sum(jax.lax.stop_gradient(r_inner) ** 2, axis=1))  # graded by rows
+    return q, jnp.triu(r_outer @ r_inner), losses(r_outer) + losses(r_inner, sizes)
 
 
 @orthonormalise_with_losses.defjvp
@@ -160,6 +162,12 @@ def _orthonormalise_jvp(primals: Any, tangents: Any) -> Any:
     if q.shape[0] != q.shape[1]:
         q_dot = q_dot + over_r(y_dot - q @ moved)
     return (q, r, lost), (q_dot, r_dot, jnp.zeros_like(lost))
+
+
+def _sorted_qr(y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    order = jnp.argsort(-jnp.max(jnp.abs(y), axis=1))
+    q, r = jnp.linalg.qr(y[order])
+    return jnp.zeros_like(q).at[order].set(q), r
 
 
 @jax.custom_jvp
@@ -196,7 +204,10 @@ def _eliminate_jvp(primals: Any, tangents: Any) -> Any:
     moved = solve(safe, tangents[0][order], left_side=False)
     split = solve(lower[:k], moved[:k], left_side=True, lower=True, unit_diagonal=True)
     split = jnp.triu(split)
-    return (frame, upper), (jnp.zeros_like(frame).at[order].set(moved - lower @ split, unique_indices=True), split @ upper)
+    return (frame, upper), (
+        jnp.zeros_like(frame).at[order].set(moved - lower @ split, unique_indices=True),
+        split @ upper,
+    )
 
 
 def _eliminate(y: jax.Array) -> tuple[jax.Array, ...]:
@@ -205,23 +216,28 @@ def _eliminate(y: jax.Array) -> tuple[jax.Array, ...]:
     return jnp.zeros_like(y).at[order].set(lower), jnp.triu(packed[: y.shape[1]]), lower, order
 
 
-def losses(r: jax.Array) -> jax.Array:
-    """||R||_F / |r_jj|, shape (k,): how rounding of y = Q R, in units of y, shows in row j of R.
+def grading(r: jax.Array) -> jax.Array:
+    """||R||_F over the smallest |r_jj|: what the columns of y = Q R differ by; inf if one is 0."""
+    r = jax.lax.stop_gradient(r)
+    return jnp.sqrt(jnp.sum(r**2)) / jnp.min(jnp.abs(jnp.diagonal(r)))
+
+
+def losses(r: jax.Array, size: jax.Array | None = None) -> jax.Array:
+    """How much rounding of y = Q R shows in each row of R, shape (k,), in units of eps.
 
     Rounding dy of y changes the singular values of y L, whatever L, by factors within
-    1 +- ||dy R^-1||; column j of R^-1 is at least 1/|r_jj| long, and of that order where R is
-    graded. 0 for an exactly zero pivot, whose values are zero exactly.
+    1 +- ||dy R^-1||: `size` (||R||_F by default) times the lengths of the columns of R^-1, which
+    with R = D (I + N) are taken from (I - N) D^-1. 0 for an exactly zero pivot, whose values are
+    zero exactly.
     """
     r = jax.lax.stop_gradient(r)
     pivots = jnp.abs(jnp.diagonal(r))
-    size = jnp.sqrt(jnp.sum(r**2))
-    return jnp.where(pivots == 0, jnp.zeros_like(pivots), size / jnp.where(pivots == 0, 1, pivots))
-
-
-def _sorted_qr(y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    order = jnp.argsort(-jnp.max(jnp.abs(y), axis=1))
-    q, r = jnp.linalg.qr(y[order])
-    return jnp.zeros_like(q).at[order].set(q), r
+    dead = pivots == 0
+    safe = jnp.where(dead, jnp.ones_like(pivots), pivots)
+    scaled = jnp.where(dead[:, None], jnp.zeros_like(r), r / safe[:, None])
+    lengths = jnp.sqrt(jnp.sum(scaled**2, axis=0)) / safe
+    size = jnp.sqrt(jnp.sum(r**2)) if size is None else size
+    return jnp.where(dead, jnp.zeros_like(pivots), size * lengths)
 
 
 def scale_of_dead(r: jax.Array, factor: Rows) -> jax.Array:

@@ -23,7 +23,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnndyn.core.pytree import pytree
 from rnndyn.flow import jacobi
 from rnndyn.flow.graded import Rows
 
@@ -59,7 +58,8 @@ def _log_singular_values_jvp(primals: Any, tangents: Any) -> Any:
     # mix_ij = u_ij exp(s_j) / sigma_i, accumulated in scaled variables.
     values_dot = jnp.sum((mix @ tangents[0].rows) * units, axis=1)
     values_dot = jnp.where(jnp.isneginf(lengths), jnp.zeros_like(lengths), values_dot)
-    _, loss = _turn(_with_dead(primals[0]))
+    _, pivots = _turn(_with_dead(primals[0]))
+    loss = _loss(pivots, primals[1])
     zero = jnp.zeros_like(worst)
     return (lengths[order], worst, loss), (values_dot[order], zero, zero)
 
@@ -68,14 +68,15 @@ def _log_singular_values_jvp(primals: Any, tangents: Any) -> Any:
 def _values(factor: Rows, rank: jax.Array) -> tuple[jax.Array, ...]:
     """One factor at a time under vmap too, so that only the way that is taken is paid."""
     n, eps = len(factor.scale), float(jnp.finfo(factor.scale.dtype).eps)
-    turned, loss = _turn(_with_dead(factor))
+    turned, pivots = _turn(_with_dead(factor))
     for _ in range(TURNS - 1):
-        turned, again = _turn(turned)
-        loss = jnp.maximum(loss, again)
+        turned, _ = _turn(turned)
+    loss = _loss(pivots, rank)
     alive = jnp.sum(turned.scale > -jnp.inf)
     shortened, lift = _shortened(turned, alive)
     possible, ways = _ways(shortened, alive)
-    possible &= (alive <= rank) & (loss * 16 * n * eps < 1)
+    independent = jnp.where(jnp.arange(n) < alive, pivots, 1) > 16 * n * eps
+    possible &= (alive <= rank) & jnp.all(independent)
     way = jnp.where(jnp.any(possible), jnp.argmax(possible), len(ways))
 
     def by_lapack(values_of):
@@ -93,13 +94,11 @@ def _values(factor: Rows, rank: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def _with_dead(factor: Rows) -> Rows:
-    return Rows(
-        jnp.where(jnp.any(factor.rows != 0, axis=1), factor.scale, -jnp.inf), factor.rows
-    )
+    return Rows(jnp.where(jnp.any(factor.rows != 0, axis=1), factor.scale, -jnp.inf), factor.rows)
 
 
 def _turn(factor: Rows) -> tuple[Rows, jax.Array]:
-    """(diag(exp s) L)^T of diag(exp s) R = diag(exp s) L Q, rows sorted; the loss of digits."""
+    """(diag(exp s) L)^T of diag(exp s) R = diag(exp s) L Q, rows sorted; and |diag L|."""
     order = jnp.argsort(-factor.scale)
     scale, rows = factor.scale[order], factor.rows[order]
     lower = jnp.linalg.qr(rows.T, mode="r").T
@@ -110,9 +109,14 @@ def _turn(factor: Rows) -> tuple[Rows, jax.Array]:
     upper = jnp.where(alive[:, None] & alive[None, :], jnp.triu(lower.T) * weights, 0)
     length = jnp.sqrt(jnp.sum(upper**2, axis=1))
     length = jnp.where(alive, length, jnp.ones_like(length))
-    loss = jnp.max(jnp.where(scale > -jnp.inf, 1 / pivots, jnp.zeros_like(pivots)))
     scale = jnp.where(alive, finite + jnp.log(length), -jnp.inf)
-    return Rows(scale, upper / length[:, None]), loss
+    return Rows(scale, upper / length[:, None]), pivots
+
+
+def _loss(pivots: jax.Array, rank: jax.Array) -> jax.Array:
+    """The condition of unit rows: 1 / |pivot|, of as many as count."""
+    least = jnp.sort(pivots, descending=True)[jnp.maximum(rank, 1) - 1]
+    return jnp.where(rank > 0, 1 / least, jnp.zeros_like(least))
 
 
 def _shortened(turned: Rows, alive: jax.Array) -> tuple[Rows, jax.Array]:

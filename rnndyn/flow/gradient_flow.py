@@ -132,7 +132,7 @@ def _gradient_flow(
     lin: Linearization, lags: tuple[int, ...], coordinates: tuple[int, ...]
 ) -> GradientFlow:
     if isinstance(lin, Diagonal):
-        logs, finite = log_products(lin, lags, coordinates)
+        logs, _, finite = log_products(lin, lags, coordinates)
         norms = jnp.max(logs, axis=1)
     else:
         factors, finite = _products(lin, lags, coordinates)

@@ -136,9 +136,7 @@ def _by_elimination(lin: Linearization, newest: Any, length: Any, carry: _Carry)
 
     def renew(carry):
         frame, r = graded.eliminate(carry.frame)
-        lost = graded.losses(r)
-        worst = jnp.max(jnp.where(jnp.diagonal(r) == 0, jnp.inf, lost))
-        return _renewed(carry, frame, r, lost, worst)
+        return _renewed(carry, frame, r, graded.losses(r))
 
     carry = replace(carry, loss=jnp.zeros_like(carry.loss))
     carry, _ = jax.lax.scan(step, carry, jnp.arange(BLOCK, dtype=jnp.int32))
@@ -159,23 +157,26 @@ def _by_qr(lin: Linearization, newest: Any, length: Any, carry: _Carry) -> _Carr
         pattern = jnp.sign(_pattern(transposed) @ carry.pattern)
         fixed = jax.lax.stop_gradient((transposed, carry.frame))
         frame, r, lost = graded.orthonormalise_with_losses(transposed @ carry.frame, fixed)
-        plain = jnp.max(jnp.where(jnp.diagonal(r) == 0, jnp.inf, graded.losses(r)))
-        carry = _renewed(carry, frame, r, lost, plain)
+        carry = _renewed(carry, frame, r, lost)
         return replace(carry, pattern=pattern, finite=carry.finite & jnp.all(jnp.isfinite(r)))
 
     carry = replace(carry, loss=jnp.zeros_like(carry.loss))
     return jax.lax.scan(step, carry, jnp.arange(BLOCK, dtype=jnp.int32))[0]
 
 
-def _renewed(carry: _Carry, frame: jax.Array, r: jax.Array, lost: jax.Array, worst: Any) -> _Carry:
-    eps = jnp.asarray(np.sqrt(len(r)) * jnp.finfo(r.dtype).eps, r.dtype)
+def _renewed(carry: _Carry, frame: jax.Array, r: jax.Array, lost: jax.Array) -> _Carry:
     return replace(
         carry,
         frame=frame,
         factor=graded.multiply(r, carry.factor, graded.scale_of_dead(r, carry.factor)),
-        rounding=carry.rounding + eps * lost,
-        loss=jnp.maximum(carry.loss, worst),
+        rounding=carry.rounding + _unit(r) * lost,
+        loss=jnp.maximum(carry.loss, graded.grading(r)),
     )
+
+
+def _unit(r: jax.Array) -> jax.Array:
+    """Rounding of a step of elimination or QR: errors of n eps at most, sqrt(n) eps in practice."""
+    return jnp.asarray(4 * np.sqrt(len(r)) * jnp.finfo(r.dtype).eps, r.dtype)
 
 
 def _next_interval(carry: _Carry, kept: jax.Array, aim: float) -> jax.Array:
@@ -190,14 +191,13 @@ def _restricted(chosen: np.ndarray, carry: _Carry) -> Sweep:
     """The rows of the chosen coordinates, as a graded factor behind an orthonormal one."""
     _, r, lost = graded.orthonormalise_with_losses(carry.frame[chosen], None)
     factor = graded.multiply(r, carry.factor, graded.scale_of_dead(r, carry.factor))
-    eps = jnp.asarray(np.sqrt(len(r)) * jnp.finfo(r.dtype).eps, r.dtype)
     pattern = carry.pattern[chosen]
     rows, columns = (jnp.sum(jnp.any(pattern != 0, axis=axis)) for axis in (1, 0))
     return Sweep(
         factor=graded.normalise(factor),
         rank=jnp.minimum(rows, columns),
         finite=carry.finite,
-        rounding=carry.rounding + eps * lost,
+        rounding=carry.rounding + _unit(r) * lost,
     )
 
 
