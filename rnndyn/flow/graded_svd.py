@@ -53,29 +53,27 @@ def log_singular_values(factor: Rows, rank: jax.Array) -> tuple[jax.Array, ...]:
 
 @log_singular_values.defjvp
 def _log_singular_values_jvp(primals: Any, tangents: Any) -> Any:
-    lengths, units, mix, worst = jacobi.orthogonal_rows(*primals, vectors=True)
-    order = jnp.argsort(-lengths)
-    # mix_ij = u_ij exp(s_j) / sigma_i, accumulated in scaled variables.
-    values_dot = jnp.sum((mix @ tangents[0].rows) * units, axis=1)
-    values_dot = jnp.where(jnp.isneginf(lengths), jnp.zeros_like(lengths), values_dot)
-    _, pivots = _turn(_with_dead(primals[0]))
-    loss = _loss(pivots, primals[1])
+    factor, rank = primals
+    (values, _, _, worst), (values_dot, *_) = jax.jvp(
+        lambda rows: jacobi.log_svd(Rows(factor.scale, rows), rank),
+        (factor.rows,),
+        (tangents[0].rows,),
+    )
+    _, pivots = _turn(_with_dead(factor))
     zero = jnp.zeros_like(worst)
-    return (lengths[order], worst, loss), (values_dot[order], zero, zero)
+    return (values, worst, _loss(pivots, rank)), (values_dot, zero, zero)
 
 
 @jax.custom_batching.sequential_vmap
 def _values(factor: Rows, rank: jax.Array) -> tuple[jax.Array, ...]:
     """One factor at a time under vmap too, so that only the way that is taken is paid."""
     n, eps = len(factor.scale), float(jnp.finfo(factor.scale.dtype).eps)
-    turned, pivots = _turn(_with_dead(factor))
-    for _ in range(TURNS - 1):
-        turned, _ = _turn(turned)
-    loss = _loss(pivots, rank)
+    turned, pivots = jax.lax.scan(lambda f, _: _turn(f), _with_dead(factor), length=TURNS)
+    loss = _loss(pivots[0], rank)
     alive = jnp.sum(turned.scale > -jnp.inf)
     shortened, lift = _shortened(turned, alive)
     possible, ways = _ways(shortened, alive)
-    independent = jnp.where(jnp.arange(n) < alive, pivots, 1) > 16 * n * eps
+    independent = jnp.where(jnp.arange(n) < alive, pivots[0], 1) > 16 * n * eps
     possible &= (alive <= rank) & jnp.all(independent)
     way = jnp.where(jnp.any(possible), jnp.argmax(possible), len(ways))
 

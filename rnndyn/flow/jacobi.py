@@ -16,6 +16,36 @@ from rnndyn.flow.graded import Rows
 MAX_SWEEPS = 40
 
 
+@jax.custom_jvp
+def log_svd(factor: Rows, rank: jax.Array) -> tuple[jax.Array, ...]:
+    """diag(exp s) R = W diag(exp values) Z^T by rotations.
+
+    Returns
+    -------
+    tuple
+        Values (n,), descending, -inf exactly where zero; W (n, n); Z^T (n, k); and the largest
+        |cosine| that the last sweep met. The values are differentiable, also where they are equal:
+        d log sigma_i = w_i^T dA z_i / sigma_i; W and Z count as constants.
+    """
+    lengths, units, mix, worst = orthogonal_rows(factor, rank, vectors=True)
+    order = jnp.argsort(-lengths)
+    scale = jnp.where(lengths > -jnp.inf, lengths, jnp.zeros_like(lengths))
+    ratio = scale[:, None] - factor.scale[None, :]
+    left = mix * jnp.exp(jnp.where(mix == 0, jnp.zeros_like(ratio), ratio))
+    return lengths[order], left[order].T, units[order], worst
+
+
+@log_svd.defjvp
+def _log_svd_jvp(primals: Any, tangents: Any) -> Any:
+    lengths, units, mix, _ = orthogonal_rows(*primals, vectors=True)
+    # mix_ij = w_ij exp(s_j) / sigma_i, accumulated in scaled variables.
+    values_dot = jnp.sum((mix @ tangents[0].rows) * units, axis=1)
+    values_dot = jnp.where(jnp.isneginf(lengths), jnp.zeros_like(lengths), values_dot)
+    primal = log_svd(*primals)
+    constants = (jnp.zeros_like(leaf) for leaf in primal[1:])
+    return primal, (values_dot[jnp.argsort(-lengths)], *constants)
+
+
 def cosine_tolerance(n: int, dtype: Any) -> float:
     """The largest |cosine| between rows that counts as orthogonal: n eps."""
     return max(n, 4) * float(jnp.finfo(dtype).eps)

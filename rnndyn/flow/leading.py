@@ -17,7 +17,6 @@ from rnndyn.core.pytree import pytree
 from rnndyn.core.status import Status
 from rnndyn.flow import graded, jacobi
 from rnndyn.flow.graded import Rows
-from rnndyn.flow.graded_svd import log_singular_values
 from rnndyn.linearize import Linearization
 
 _OVERSAMPLE = 8  # columns beyond k, which set the rate of convergence
@@ -134,8 +133,8 @@ def _leading(
     left, _, residual, iterations = jax.lax.while_loop(unfinished, iterate, carry)
     # P^T left = right L: at a left space that holds u, constant to first order, so are its values.
     right, factor, finite = _through(lin, lag, left, forward=False)
-    values, *_ = log_singular_values(factor, jnp.asarray(size))
-    u, v = _vectors(jax.lax.stop_gradient((left, right, factor)))
+    values, turn_right, turn_left, _ = jacobi.log_svd(factor, jnp.asarray(size))
+    u, v = left @ turn_left.T, jax.lax.stop_gradient(right) @ turn_right
     status = jnp.where(residual[:k] <= tol, Status.CONVERGED, Status.MAX_STEPS)
     alive = values[:k] > -jnp.inf
     return LeadingSingularVectors(
@@ -164,15 +163,3 @@ def _through(lin: Linearization, lag: int, frame: jax.Array, *, forward: bool):
     carry, _ = jax.lax.scan(step, (frame, start, jnp.array(True)), slices, reverse=not forward)
     frame, factor, finite = carry
     return frame, graded.normalise(factor), finite
-
-
-def _vectors(found: tuple[jax.Array, jax.Array, Rows]) -> tuple[jax.Array, jax.Array]:
-    """u and v by falling values: L = W diag(sigma) Z^T gives v = right W, u = left Z."""
-    left, right, factor = found
-    size = jnp.asarray(len(factor.scale))
-    lengths, units, mix, _ = jacobi.orthogonal_rows(factor, size, vectors=True)
-    order = jnp.argsort(-lengths)
-    ratio = lengths[order][:, None] - factor.scale[None, :]
-    ratio = jnp.where(mix[order] == 0, jnp.zeros_like(ratio), ratio)
-    rotation = mix[order] * jnp.exp(ratio)
-    return left @ units[order].T, right @ rotation.T
