@@ -56,7 +56,7 @@ class SingularSpectra:
         alive = jnp.isfinite(share)
         terms = jnp.exp(share) * jnp.where(alive, share, jnp.zeros_like(share))
         rank = jnp.exp(-jnp.sum(terms, axis=-1))
-        return jnp.where(jnp.any(alive, axis=-1), rank, self.log_values[..., 0] * 0)
+        return jnp.where(jnp.isneginf(self.log_values[..., 0]), jnp.zeros_like(rank), rank)
 
     @property
     def log_mean_square(self) -> jax.Array:
@@ -150,7 +150,8 @@ def _singular_spectra(
         values, worst, loss = jax.lax.map(
             lambda one: log_singular_values(one.factor, one.rank), swept
         )
-        error = jax.vmap(_spread)(swept, values) + (np.sqrt(n) * eps * loss)[:, None]
+        unit = jnp.asarray(np.sqrt(n) * eps, lin.dtype)
+        error = jax.vmap(_spread)(swept, values) + (unit * loss)[:, None]
         enough = worst <= jacobi.cosine_tolerance(n, lin.dtype)
     status = jnp.where(enough, jnp.int32(Status.CONVERGED), jnp.int32(Status.MAX_STEPS))
     status = jnp.where(finite, status, jnp.int32(Status.NONFINITE))
