@@ -65,6 +65,10 @@ class Linearization(abc.ABC):
     def pull(self, at: Any, u: jax.Array) -> jax.Array:
         """J^T u for columns u, shape (d, k), at one step `at`: an entry of `slices`."""
 
+    def transposed(self, at: Any) -> jax.Array:
+        """J^T itself, shape (d, d), at one step `at`: an entry of `slices`."""
+        return self.pull(at, jnp.eye(self.size, dtype=self.dtype))
+
     @classmethod
     def from_jacobians(cls, jacobians: jax.Array) -> "Linearization":
         """A linearization of given Jacobians, shape (T, d, d), `J[t] = dz_{t+1}/dz_t`.
@@ -114,6 +118,9 @@ class Dense(Linearization):
 
     def pull(self, at: jax.Array, u: jax.Array) -> jax.Array:
         return at.T @ u
+
+    def transposed(self, at: jax.Array) -> jax.Array:
+        return at.T
 
 
 @pytree

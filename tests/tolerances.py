@@ -69,6 +69,8 @@ MULTIPLES = {
     "graded_digits": (2**14, "absolute in log10, steps over 4 decades or more: 4e-12, or 2e-3"),
     "transposed_slope": (2**18, "relative: forward and backward derivatives; < 1e-10"),
     "exponent_digits": (2**22, "absolute: oracles printed to 1e-9"),
+    "leading": (2**22, "absolute: squares of a residual of eps^(1/3), and of gaps; < 1e-9"),
+    "two_ways": (2**20, "absolute: logs by LAPACK and by rotations, 300 steps; < 3e-10"),
     "flow_slope": (2**32, "relative: derivatives against central differences, 1e-6"),
     # Lyapunov exponents
     "exponent_equal": (4.6e7, "absolute: the exponents of QR at every step, to the default 1e-8"),

@@ -14,6 +14,8 @@ from rnndyn.flow.lyapunov import (
 from rnndyn.flow.nonnormality import NonNormality, TransientGrowth, non_normality, transient_growth
 from rnndyn.flow.pathways import Pathways, pathways
 from rnndyn.flow.shattering import Shattering, brown_autocorrelation, shattering
+from rnndyn.flow.leading import LeadingSingularVectors, leading_singular_vectors
+from rnndyn.flow.lyapunov import LyapunovSpectrum, kaplan_yorke, lyapunov_spectrum
 from rnndyn.flow.singular_spectra import SingularSpectra, singular_spectra
 from rnndyn.flow.stream import lyapunov_stream
 
@@ -22,6 +24,7 @@ __all__ = [
     "CovariantVectors",
     "GradientFlow",
     "LyapunovCheckpoint",
+    "LeadingSingularVectors",
     "LyapunovSpectrum",
     "NonNormality",
     "Pathways",
@@ -35,6 +38,7 @@ __all__ = [
     "default_lags",
     "gradient_flow",
     "kaplan_yorke",
+    "leading_singular_vectors",
     "lyapunov_spectrum",
     "lyapunov_stream",
     "mean_field",

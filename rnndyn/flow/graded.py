@@ -54,9 +54,14 @@ def block_coordinates(lin: Linearization, block: str) -> tuple[int, ...]:
     return lin.hidden if block == "hidden" else tuple(range(lin.size))
 
 
-def transposed_jacobian(lin: Linearization, at: Any) -> jax.Array:
-    """J^T at one step, shape (d, d), never stored for more than that step."""
-    return lin.pull(at, jnp.eye(lin.size, dtype=lin.dtype))
+def latest(lin: Linearization, lags: tuple[int, ...]) -> tuple[Any, jax.Array]:
+    """The last max(lags) slices, and for each the slot of its lag, len(lags) if not asked for."""
+    depth = max(lags)
+    slots = np.full((depth,), len(lags), np.int32)
+    for slot, lag in enumerate(lags):
+        if lag > 0:
+            slots[depth - lag] = slot
+    return jax.tree.map(lambda leaf: leaf[lin.steps - depth :], lin.slices), jnp.asarray(slots)
 
 
 def multiply(matrix: jax.Array, factor: Rows, scale_of_zero: jax.Array) -> Rows:
@@ -95,7 +100,6 @@ def _lengths(factor: Rows) -> jax.Array:
     return jnp.where(length == 0, jnp.ones_like(length), length)
 
 
-@jax.custom_jvp
 def orthonormalise(y: jax.Array, factors: Any) -> tuple[jax.Array, jax.Array]:
     """Orthonormal Q and upper triangular R with y = Q R, accurate by rows.
 
@@ -113,17 +117,26 @@ def orthonormalise(y: jax.Array, factors: Any) -> tuple[jax.Array, jax.Array]:
     -------
     tuple of jax.Array, shapes (d, k) and (k, k)
     """
+    q, r, _ = orthonormalise_with_losses(y, factors)
+    return q, r
+
+
+@jax.custom_jvp
+def orthonormalise_with_losses(y: jax.Array, factors: Any) -> tuple[jax.Array, ...]:
+    """`orthonormalise`, and by how much it magnifies rounding in each row of R: see `losses`."""
     if factors is None:
-        return _sorted_qr(y)
+        q, r = _sorted_qr(y)
+        return q, r, losses(r)
     a, frame = factors
     sizes = jnp.max(jnp.abs(a), axis=0)
     b = a / jnp.where(sizes == 0, jnp.ones_like(sizes), sizes)[None, :]
     inner, r_inner = _sorted_qr(sizes[:, None] * frame)
     q, r_outer = _sorted_qr(b @ inner)
-    return q, jnp.triu(r_outer @ r_inner)
+    sizes = jnp.sqrt(jnp.sum(jax.lax.stop_gradient(r_inner) ** 2, axis=1))  # graded by rows
+    return q, jnp.triu(r_outer @ r_inner), losses(r_outer) + losses(r_inner, sizes)
 
 
-@orthonormalise.defjvp
+@orthonormalise_with_losses.defjvp
 def _orthonormalise_jvp(primals: Any, tangents: Any) -> Any:
     """The derivative of QR, with a rotation of the frame only where a pivot is not zero.
 
@@ -132,7 +145,7 @@ def _orthonormalise_jvp(primals: Any, tangents: Any) -> Any:
     exactly zero there is nothing to rotate against and the entries below it stay in R'.
     """
     y_dot = tangents[0]
-    q, r = orthonormalise(*primals)
+    q, r, lost = orthonormalise_with_losses(*primals)
     dead = jnp.diagonal(r) == 0
     moved = q.T @ y_dot
     safe = jnp.where(dead[None, :], jnp.eye(r.shape[0], dtype=r.dtype), r)
@@ -148,7 +161,7 @@ def _orthonormalise_jvp(primals: Any, tangents: Any) -> Any:
     q_dot = q @ omega
     if q.shape[0] != q.shape[1]:
         q_dot = q_dot + over_r(y_dot - q @ moved)
-    return (q, r), (q_dot, r_dot)
+    return (q, r, lost), (q_dot, r_dot, jnp.zeros_like(lost))
 
 
 def _sorted_qr(y: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -157,96 +170,77 @@ def _sorted_qr(y: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.zeros_like(q).at[order].set(q), r
 
 
-def sweep(lin: Linearization, lags: tuple[int, ...], coordinates: tuple[int, ...]):
-    """The block P[c, c]^T of P = dz_T/dz_{T-lag}, as graded factors, for all lags in one pass.
+@jax.custom_jvp
+def eliminate(y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """y = F U by Gaussian elimination with row exchanges: F well conditioned, U upper triangular.
 
-    P^T E = Q L, with E the unit vectors of the coordinates, is pulled backwards one step at a
-    time: J^T Q = Q' R gives L' = R L.
+    A quarter of the cost of QR. The rows of F, up to their order, are those of a unit lower
+    triangular matrix with entries of at most 1, whose condition is a few tens in practice.
 
     Parameters
     ----------
-    lin : Linearization
-    lags : tuple of int
-    coordinates : tuple of int
-        c, of n coordinates.
+    y : jax.Array, shape (d, k), k <= d, of full rank
 
     Returns
     -------
-    tuple
-        `Rows` of unit length with a leading axis of lags: scale (L, n), rows (L, n, n), whose
-        singular values are those of the block up to an orthonormal factor; the most singular
-        values that can differ from zero, (L,), from the pattern of exact zeros; and whether all
-        was finite so far, (L,).
-        Cost: O(max(lags) d^3), without storing the factors of the other lags.
+    tuple of jax.Array, shapes (d, k) and (k, k)
     """
-    chosen, n = np.array(coordinates), len(coordinates)
-    frame, start = _first_frame(lin, chosen)
-    store = Rows(
-        jnp.broadcast_to(start.scale, (len(lags), n)),
-        jnp.broadcast_to(start.rows, (len(lags), n, n)),
+    frame, upper, *_ = _eliminate(y)
+    return frame, upper
+
+
+@eliminate.defjvp
+def _eliminate_jvp(primals: Any, tangents: Any) -> Any:
+    """L' U + L U' = P y': with L^-1 (P y') U^-1 = S, U' = triu(S) U, L' = (P y') U^-1 - L triu(S).
+
+    A pivot without digits, of a matrix that does not have full rank, is not divided by.
+    """
+    frame, upper, lower, order = _eliminate(primals[0])
+    solve = jax.lax.linalg.triangular_solve
+    k = upper.shape[0]
+    pivots = jnp.abs(jnp.diagonal(upper))
+    dead = ~(pivots > jnp.max(pivots) * jnp.finfo(upper.dtype).eps ** 2)
+    safe = jnp.where(dead[None, :], jnp.eye(k, dtype=upper.dtype), upper)
+    moved = solve(safe, tangents[0][order], left_side=False)
+    split = solve(lower[:k], moved[:k], left_side=True, lower=True, unit_diagonal=True)
+    split = jnp.triu(split)
+    return (frame, upper), (
+        jnp.zeros_like(frame).at[order].set(moved - lower @ split, unique_indices=True),
+        split @ upper,
     )
-    store = (store, jnp.full((len(lags),), n), jnp.ones((len(lags),), bool))
-    if max(lags) == 0:
-        return store
-
-    def step(carry, entry):
-        frame, factor, pattern, finite, store = carry
-        at, slot = entry
-        transposed = transposed_jacobian(lin, at)
-        pattern = jnp.sign(_pattern(transposed) @ pattern)
-        fixed = jax.lax.stop_gradient((transposed, frame))
-        frame, r = orthonormalise(transposed @ frame, fixed)
-        factor = multiply(r, factor, _scale_of_dead(r, factor))
-        finite = finite & jnp.all(jnp.isfinite(r))
-        kept = _restrict(frame, factor, chosen) if n < lin.size else factor
-        kept = (kept, _rank_bound(pattern[chosen]), finite)
-        store = jax.tree.map(lambda all_, one: all_.at[slot].set(one, mode="drop"), store, kept)
-        return (frame, factor, pattern, finite, store), None
-
-    carry = (frame, start, _pattern(frame), jnp.array(True), store)
-    (*_, (rows, rank, good)), _ = jax.lax.scan(step, carry, latest(lin, lags), reverse=True)
-    return jax.vmap(normalise)(rows), rank, good
 
 
-def latest(lin: Linearization, lags: tuple[int, ...]) -> tuple[Any, jax.Array]:
-    """The last max(lags) slices, and for each the slot of its lag, len(lags) if not asked for."""
-    depth = max(lags)
-    slots = np.full((depth,), len(lags), np.int32)
-    for slot, lag in enumerate(lags):
-        if lag > 0:
-            slots[depth - lag] = slot
-    return jax.tree.map(lambda leaf: leaf[lin.steps - depth :], lin.slices), jnp.asarray(slots)
+def _eliminate(y: jax.Array) -> tuple[jax.Array, ...]:
+    packed, _, order = jax.lax.linalg.lu(y)
+    lower = jnp.tril(packed, -1) + jnp.eye(*y.shape, dtype=y.dtype)
+    return jnp.zeros_like(y).at[order].set(lower), jnp.triu(packed[: y.shape[1]]), lower, order
 
 
-def _first_frame(lin: Linearization, chosen: np.ndarray) -> tuple[jax.Array, Rows]:
-    """The unit vectors, sorted by how much the last step stretches them, so L starts graded."""
-    n = len(chosen)
-    order = jnp.arange(n)
-    if lin.steps > 0:
-        last = jax.tree.map(lambda leaf: leaf[-1], lin.slices)
-        sizes = jnp.max(jnp.abs(jax.lax.stop_gradient(transposed_jacobian(lin, last))), axis=0)
-        order = jnp.argsort(-sizes[chosen])
-    units = jnp.eye(lin.size, dtype=lin.dtype)[:, chosen]
-    eye = jnp.eye(n, dtype=lin.dtype)
-    return units[:, order], Rows(jnp.zeros((n,), lin.dtype), eye[order])
+def grading(r: jax.Array) -> jax.Array:
+    """||R||_F over the smallest |r_jj|: what the columns of y = Q R differ by; inf if one is 0."""
+    r = jax.lax.stop_gradient(r)
+    return jnp.sqrt(jnp.sum(r**2)) / jnp.min(jnp.abs(jnp.diagonal(r)))
 
 
-def _pattern(matrix: jax.Array) -> jax.Array:
-    """1 where an entry is not exactly zero; the signs of products of patterns bound a product's."""
-    return (jax.lax.stop_gradient(matrix) != 0).astype(matrix.dtype)
+def losses(r: jax.Array, size: jax.Array | None = None) -> jax.Array:
+    """How much rounding of y = Q R shows in each row of R, shape (k,), in units of eps.
+
+    Rounding dy of y changes the singular values of y L, whatever L, by factors within
+    1 +- ||dy R^-1||: `size` (||R||_F by default) times the lengths of the columns of R^-1, which
+    with R = D (I + N) are taken from (I - N) D^-1. 0 for an exactly zero pivot, whose values are
+    zero exactly.
+    """
+    r = jax.lax.stop_gradient(r)
+    pivots = jnp.abs(jnp.diagonal(r))
+    dead = pivots == 0
+    safe = jnp.where(dead, jnp.ones_like(pivots), pivots)
+    scaled = jnp.where(dead[:, None], jnp.zeros_like(r), r / safe[:, None])
+    lengths = jnp.sqrt(jnp.sum(scaled**2, axis=0)) / safe
+    size = jnp.sqrt(jnp.sum(r**2)) if size is None else size
+    return jnp.where(dead, jnp.zeros_like(pivots), size * lengths)
 
 
-def _rank_bound(pattern: jax.Array) -> jax.Array:
-    rows, columns = (jnp.sum(jnp.any(pattern != 0, axis=axis)) for axis in (1, 0))
-    return jnp.minimum(rows, columns)
-
-
-def _restrict(frame: jax.Array, factor: Rows, chosen: np.ndarray) -> Rows:
-    _, r = orthonormalise(frame[chosen], None)
-    return multiply(r, factor, _scale_of_dead(r, factor))
-
-
-def _scale_of_dead(r: jax.Array, factor: Rows) -> jax.Array:
+def scale_of_dead(r: jax.Array, factor: Rows) -> jax.Array:
     """The scale of the rows that a zero pivot of r could still let into a zero row."""
     dead = jnp.diagonal(jax.lax.stop_gradient(r)) == 0
     largest = jnp.max(jnp.where(dead, factor.scale, -jnp.inf))

@@ -17,8 +17,42 @@ MAX_SWEEPS = 40
 
 
 @jax.custom_jvp
-def log_singular_values(factor: Rows, rank: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Natural logarithms of the singular values of diag(exp s) R.
+def log_svd(factor: Rows, rank: jax.Array) -> tuple[jax.Array, ...]:
+    """diag(exp s) R = W diag(exp values) Z^T by rotations.
+
+    Returns
+    -------
+    tuple
+        Values (n,), descending, -inf exactly where zero; W (n, n); Z^T (n, k); and the largest
+        |cosine| that the last sweep met. The values are differentiable, also where they are equal:
+        d log sigma_i = w_i^T dA z_i / sigma_i; W and Z count as constants.
+    """
+    lengths, units, mix, worst = orthogonal_rows(factor, rank, vectors=True)
+    order = jnp.argsort(-lengths)
+    scale = jnp.where(lengths > -jnp.inf, lengths, jnp.zeros_like(lengths))
+    ratio = scale[:, None] - factor.scale[None, :]
+    left = mix * jnp.exp(jnp.where(mix == 0, jnp.zeros_like(ratio), ratio))
+    return lengths[order], left[order].T, units[order], worst
+
+
+@log_svd.defjvp
+def _log_svd_jvp(primals: Any, tangents: Any) -> Any:
+    lengths, units, mix, _ = orthogonal_rows(*primals, vectors=True)
+    # mix_ij = w_ij exp(s_j) / sigma_i, accumulated in scaled variables.
+    values_dot = jnp.sum((mix @ tangents[0].rows) * units, axis=1)
+    values_dot = jnp.where(jnp.isneginf(lengths), jnp.zeros_like(lengths), values_dot)
+    primal = log_svd(*primals)
+    constants = (jnp.zeros_like(leaf) for leaf in primal[1:])
+    return primal, (values_dot[jnp.argsort(-lengths)], *constants)
+
+
+def cosine_tolerance(n: int, dtype: Any) -> float:
+    """The largest |cosine| between rows that counts as orthogonal: n eps."""
+    return max(n, 4) * float(jnp.finfo(dtype).eps)
+
+
+def orthogonal_rows(factor: Rows, rank: jax.Array, *, vectors: bool) -> tuple[jax.Array, ...]:
+    """Rotate the rows of diag(exp s) R until they are orthogonal.
 
     Two rows p, q, with p the longer, rho = |q|/|p| and c the cosine between them, are rotated by
     the angle theta with tan theta = rho tau, tau = 2c/(1 - rho^2 + sqrt((1 - rho^2)^2 +
@@ -33,35 +67,16 @@ def log_singular_values(factor: Rows, rank: jax.Array) -> tuple[jax.Array, jax.A
     rank : jax.Array, int
         How many values can differ from zero; the others are set to -inf, and what rounding made
         of them is not waited for.
+    vectors : bool
+        Whether to accumulate what was mixed.
 
     Returns
     -------
     tuple
-        Values (n,), descending, -inf exactly where zero; and the largest |cosine| that the last
-        sweep met, which says whether the sweeps (at most MAX_SWEEPS) were enough. Differentiable:
-        d log sigma_i = u_i^T dA v_i / sigma_i, also where singular values are equal.
+        Log lengths (n,), -inf exactly where zero; unit rows (n, k); what was mixed, (n, n) or
+        (n, 0); and the largest |cosine| that the last sweep met, which says whether the sweeps
+        (at most MAX_SWEEPS) were enough.
     """
-    lengths, _, _, worst = _orthogonal_rows(factor, rank, vectors=False)
-    return jnp.sort(lengths, descending=True), worst
-
-
-@log_singular_values.defjvp
-def _log_singular_values_jvp(primals: Any, tangents: Any) -> Any:
-    lengths, units, mix, worst = _orthogonal_rows(*primals, vectors=True)
-    order = jnp.argsort(-lengths)
-    # mix_ij = u_ij exp(s_j) / sigma_i, accumulated in scaled variables.
-    values_dot = jnp.sum((mix @ tangents[0].rows) * units, axis=1)
-    values_dot = jnp.where(jnp.isneginf(lengths), jnp.zeros_like(lengths), values_dot)
-    return (lengths[order], worst), (values_dot[order], jnp.zeros_like(worst))
-
-
-def cosine_tolerance(n: int, dtype: Any) -> float:
-    """The largest |cosine| between rows that counts as orthogonal: n eps."""
-    return max(n, 4) * float(jnp.finfo(dtype).eps)
-
-
-def _orthogonal_rows(factor: Rows, rank: jax.Array, *, vectors: bool) -> tuple[jax.Array, ...]:
-    """Rotate rows until orthogonal: log lengths, unit rows, what was mixed, worst cosine."""
     n, width = factor.rows.shape
     lengths = jnp.where(jnp.any(factor.rows != 0, axis=1), factor.scale, -jnp.inf)
     order = jnp.argsort(-lengths)

@@ -1,6 +1,8 @@
 """Times of the analyses of a run, compilation and steady state apart.
 
-Run `OPENBLAS_NUM_THREADS=1 python -m tests.bench.bench_flow` from the repository root. The plain
+Run `OPENBLAS_NUM_THREADS=1 python -m tests.bench.bench_flow` from the repository root; with
+`ratios [T]` for singular_spectra against the plain chain, interleaved, and the share of the rate
+of matrix products that each reaches; with `large` for the matrix-free leading vectors. The plain
 chain, a product of Jacobians with one SVD a lag, is the baseline; it loses all but the largest
 singular values after a few dozen steps, so its time is a floor and not an alternative.
 """
@@ -74,9 +76,83 @@ def seconds(call):
     return time.perf_counter() - started
 
 
+def matmul(n, count=50):
+    """The rate to hold the others against: products of n x n matrices one after another."""
+    a = jax.random.normal(jax.random.key(2), (n, n)) / jnp.sqrt(n)
+    return jax.jit(lambda a: jax.lax.scan(lambda c, _: (a @ c, None), a, length=count)[0]), a, count
+
+
+def lstm_run(n, steps, dtype=None, *, dense):
+    cell = rd.cells.LSTM(3, n)
+    params = cell.init(jax.random.key(0))
+    inputs = jax.random.normal(jax.random.key(1), (steps, 3))
+    params, inputs = jax.tree.map(lambda leaf: leaf.astype(dtype), (params, inputs))
+    return rd.linearize(cell, params, rd.simulate(cell, params, inputs), dense=dense)
+
+
+def driven_run(n, steps, gain=1.5):
+    """The Jacobians along a driven run of a random tanh network, stored."""
+    cell = rd.cells.Vanilla(3, n)
+    params = cell.init(jax.random.key(0), gain=gain)
+    inputs = jax.random.normal(jax.random.key(1), (steps, 3))
+    return rd.linearize(cell, params, rd.simulate(cell, params, inputs), dense=True)
+
+
+def against_the_chain(title, lin, repeats=3):
+    """singular_spectra and gradient_flow against the plain chain, interleaved; the fastest of each.
+
+    Flops of the chain: 2 T d^3, of which its share of the matmul rate is told.
+    """
+    lags = chain_lags(lin.steps)
+    product, a, count = matmul(lin.size)
+    calls = {
+        "matmul": lambda: product(a),
+        "chain": lambda: plain_chain(lin.jacobians, lags[:1]),
+        "chain, 20 SVDs": lambda: plain_chain(lin.jacobians, lags),
+        "singular_spectra": lambda: rd.singular_spectra(lin, lags=lags),
+        "gradient_flow": lambda: rd.gradient_flow(lin, lags=lags),
+    }
+    best = {name: float("inf") for name in calls}
+    for _ in range(repeats + 1):  # the first compiles
+        best = {name: min(best[name], seconds(call)) for name, call in calls.items()}
+    flops = 2 * lin.size**3
+    limit = count * flops / best["matmul"]
+    sys.stdout.write(f"{title}: matmul {limit / 1e9:.0f} GF/s\n")
+    for name in list(calls)[1:]:
+        ratio = best[name] / best["chain, 20 SVDs"]
+        share = lin.steps * flops / best[name] / limit
+        sys.stdout.write(f"  {name:18}{1e3 * best[name]:9.0f} ms{ratio:7.2f} x{share:7.0%}\n")
+    sys.stdout.flush()
+
+
+def ratios(steps):
+    sys.stdout.write("20 lags: time, against chain and SVDs, 2 T d^3 flops as share of matmul\n")
+    for n in (128, 512):
+        against_the_chain(f"tanh N={n} T={steps}", driven_run(n, steps))
+    against_the_chain(f"LSTM N=64 (d=128) T={steps}", lstm_run(64, steps, float, dense=True))
+
+
+def large():
+    """Leading values and vectors of an LSTM of 4096 units (d = 8192), in float32."""
+    lin = lstm_run(4096, 20, jnp.float32, dense=False)
+    for title in ("first", "steady"):
+        started = time.perf_counter()
+        found = jax.block_until_ready(rd.leading_singular_vectors(lin, 4))
+        sys.stdout.write(
+            f"leading 4, LSTM N=4096 T=20, {title}: {time.perf_counter() - started:.1f} s, "
+            f"{int(found.iterations)} iterations, status {found.status.tolist()}\n"
+        )
+
+
 def main():
     jax.config.update("jax_enable_x64", True)
     sys.stdout.write(f"JAX {jax.__version__}, {jax.devices()[0].device_kind}, float64\n")
+    if "ratios" in sys.argv:
+        ratios(int(sys.argv[-1]) if sys.argv[-1].isdigit() else 1000)
+        return
+    if "large" in sys.argv:
+        large()
+        return
     sys.stdout.write(f"{'':44}{'first [s]':>10}{'steady [ms]':>13}{'fastest [ms]':>14}\n")
     for title, call in cases():
         first, later = seconds(call), [seconds(call) for _ in range(REPEATS)]

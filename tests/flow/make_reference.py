@@ -1,8 +1,11 @@
 """Reference singular spectra, recorded from mpmath with digits far beyond their range.
 
-Run `python -m tests.flow.make_reference` from the repository root to write reference.npz again.
-Each case is a product of given float64 Jacobians; the singular values are square roots of the
-eigenvalues of P P^T, with enough digits for the square of the smallest.
+Run `python -m tests.flow.make_reference` from the repository root to write reference.npz again,
+and `python -m tests.flow.make_reference long` for long_reference.npz, of 64 units and up to 1000
+steps; that needs python-flint (products with 10,000 bits) and gmpy2, and some minutes a case.
+Each case is a product of given float64 Jacobians. Those of the long cases are not stored: they
+are weights (64, 64) with their rows multiplied by slopes (T, 64), both numbers of float32, or
+made of the raw bits of a generator, exactly.
 """
 
 import pathlib
@@ -12,6 +15,16 @@ import mpmath
 import numpy as np
 
 FILE = pathlib.Path(__file__).parent / "reference.npz"
+LONG = pathlib.Path(__file__).parent / "long_reference.npz"
+
+
+def jacobians_of(made):
+    """The Jacobians (T, 64, 64) of a long case, the same to the last bit everywhere."""
+    if "weights" in made:
+        return made["slopes"].astype(float)[:, :, None] * made["weights"].astype(float)
+    raw = np.random.PCG64(int(made["seed"])).random_raw(int(made["steps"]) * 64 * 64 * 3)
+    bits = raw.view(np.uint16).reshape(int(made["steps"]), 64, 64, 12).astype(np.int64)
+    return (bits.sum(axis=-1) - 6 * 65535) / 65536 / 8  # a sum of 12: variance 1, over d = 64
 
 
 def tanh_jacobians(rng, d, steps, gain):
@@ -67,7 +80,71 @@ def log_singular_values(jacobians):
     return np.sort(np.array(logs))[::-1]
 
 
+def long_tanh(rng, gain, steps, d=64):
+    """Weights, and the slopes 1 - h^2 along a driven run, rounded to float32."""
+    w, h, slopes = gain * rng.normal(size=(d, d)) / np.sqrt(d), rng.normal(size=d), []
+    w = w.astype(np.float32)
+    for _ in range(steps):
+        u = w.astype(float) @ h + 0.3 * rng.normal(size=d)
+        h = np.tanh(u)
+        slopes.append((np.cosh(u) ** -2.0).astype(np.float32))  # never rounded to 0
+    return {"weights": w, "slopes": np.array(slopes)}
+
+
+def long_cases():
+    rng = np.random.default_rng(21)
+    for gain, steps in ((6.0, 200), (0.6, 1000), (1.5, 400)):
+        yield f"long_tanh_{gain}", long_tanh(rng, gain, steps)
+    yield "long_gaussian", {"seed": np.array(22), "steps": np.array(400)}
+
+
+def long_log_singular_values(jacobians, digits):
+    """The product in integers, of which the leading `digits` are kept; exact factors 2^k aside."""
+    import flint  # noqa: PLC0415  only this needs it
+
+    mpmath.mp.dps = digits
+    bits, exponent = mpmath.mp.prec + 64, 0
+    product = flint.fmpz_mat(np.eye(jacobians.shape[1], dtype=int).tolist())
+    for jacobian in jacobians:
+        whole, down = np.frompyfunc(lambda x: x.as_integer_ratio(), 1, 2)(jacobian.astype(object))
+        most = int(max(down.ravel()))  # all powers of two
+        product = flint.fmpz_mat((whole * (most // down)).tolist()) * product
+        exponent -= most.bit_length() - 1
+        excess = max(abs(int(x)).bit_length() for x in product.entries()) - bits
+        if excess > 64:
+            shifted = [[int(x) >> excess for x in row] for row in product.tolist()]
+            product, exponent = flint.fmpz_mat(shifted), exponent + excess
+    entries = [[mpmath.ldexp(mpmath.mpf(int(x)), exponent) for x in r] for r in product.tolist()]
+    values = mpmath.svd_r(mpmath.matrix(entries), compute_uv=False)
+    return np.array([float(mpmath.log(v)) for v in values])
+
+
+def range_of(jacobians):
+    """Decades between the largest and the smallest singular value, roughly."""
+    frame, logs = np.eye(jacobians.shape[1]), 0
+    for jacobian in jacobians:
+        frame, r = np.linalg.qr(jacobian @ frame)
+        logs = logs + np.log10(np.abs(np.diag(r)))
+    return np.ptp(logs)
+
+
+def write_long():
+    recorded = {}
+    for name, made in long_cases():
+        jacobians = jacobians_of(made)
+        logs = long_log_singular_values(jacobians, int(1.1 * range_of(jacobians)) + 200)
+        total = np.linalg.slogdet(jacobians)[1].sum()
+        assert abs(logs.sum() - total) < 1e-10 * abs(total)
+        recorded |= {f"{name}/{key}": value for key, value in made.items()}
+        recorded[f"{name}/log_values"] = logs
+        sys.stderr.write(f"{name}: {logs[[0, -1]] / np.log(10)}\n")
+        np.savez_compressed(LONG, **recorded)
+
+
 def main():
+    if sys.argv[1:] == ["long"]:
+        write_long()
+        return
     recorded = {}
     for name, jacobians in cases():
         recorded[f"{name}/jacobians"] = jacobians

@@ -143,6 +143,26 @@ def test_a_bad_item_of_a_batch_stays_alone_and_new_values_do_not_retrace():
         assert bad.log_norm[item].tolist() == clean.log_norm[item].tolist()
 
 
+@pytest.mark.parametrize("block", ["state", "hidden"])
+def test_parallel_in_time_changes_rounding_only(block):
+    """Prefix products by an associative scan, in any order of lags; -3 where a NaN is reached."""
+    lags, jacobians = (120, 0, 3, 1), recorded("tanh_6")[0]
+
+    def flow(jacobians, parallel):
+        return gradient_flow(Dense((0, 3), jacobians), lags=lags, block=block, parallel=parallel)
+
+    expected = flow(jacobians, False).log_norm
+    found = flow(jacobians, True).log_norm
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tol("log_norm"))
+    bad = flow(jacobians.at[50, 2, 1].set(jnp.nan), True)
+    assert bad.status.tolist() == [-3, 0, 0, 0] and bool(jnp.isnan(bad.log_norm[0]))
+    assert bad.log_norm[1:].tolist() == found[1:].tolist()
+    slope = jax.jit(jax.grad(lambda j, p: flow(j, p).log_norm[0]), static_argnums=1)
+    want = slope(jacobians, False)
+    at = tol("transposed_slope") * float(jnp.max(jnp.abs(want)))
+    np.testing.assert_allclose(slope(jacobians, True), want, rtol=0, atol=at)
+
+
 def test_default_lags():
     lags = default_lags(10_000)
     assert lags[0] == 1 and lags[-1] == 10_000 and 30 <= len(lags) <= 40

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 import rnndyn as rd
-from rnndyn.flow import singular_spectra
+from rnndyn.flow import jacobi, singular_spectra
+from rnndyn.flow.graded_svd import log_singular_values
+from rnndyn.flow.sweep import sweep
 from rnndyn.linearize import Dense
-from tests.flow.recorded import NAMES, recorded
+from tests.flow.recorded import LONG_NAMES, NAMES, long_recorded, recorded
 from tests.tolerances import tol
 
 from_jacobians = rd.Linearization.from_jacobians
@@ -39,12 +41,89 @@ def test_equals_the_recorded_references(name):
     finite = np.isfinite(expected)
     got = np.asarray(found.log_values[0])[finite]
     np.testing.assert_allclose(got, expected[finite], rtol=0, atol=tol("log_reference"))
+    error, true = np.asarray(found.error[0])[finite], np.abs(got - expected[finite])
+    rounded = tol("elementary") * np.abs(expected[finite])
+    assert np.all(true <= error + rounded)
+    assert np.max(error) <= 1e4 * np.max(true + rounded)  # a bound, but not four decades off
+    assert not np.any(found.error[0][~finite])
     if finite.all():
         total = np.linalg.slogdet(jacobians)[1].sum()
         size = np.abs(expected).sum() + 1
         assert abs(got.sum() - total) <= tol("log_sum") * size
     else:
         assert np.isposinf(found.log_condition[0])
+
+
+@pytest.mark.precision
+@pytest.mark.parametrize("name", LONG_NAMES)
+def test_equals_the_long_recorded_references(name):
+    """64 units, up to 1000 steps, log10 from 70 down to -3300: relative 1e-8 in every value."""
+    jacobians, expected = long_recorded(name)
+    found = singular_spectra(from_jacobians(jacobians), lags=(len(jacobians),))
+    assert int(found.status[0]) == 0
+    true = np.abs(np.asarray(found.log_values[0]) - expected)
+    assert np.max(true) <= 1e-8
+    assert np.all(true <= found.error[0]) and np.max(found.error[0]) <= 1e4 * np.max(true)
+    total = np.linalg.slogdet(jacobians)[1].sum()
+    assert abs(float(jnp.sum(found.log_values[0])) - total) <= 1e-10 * abs(total)
+
+
+def test_a_step_that_loses_everything_is_done_again():
+    """Units that saturate in one step, amid steps that elimination handles: against mpmath."""
+    jacobians = gaussian(11, 40, 6, 6)
+    jacobians[[9, 10, 30]] *= np.logspace(0, -14, 6)[::-1][None, :, None]
+    jacobians[20] = np.diag(np.logspace(-12, 3, 6)) @ jacobians[20]
+    found = singular_spectra(from_jacobians(jnp.asarray(jacobians)), lags=(40,))
+    with mpmath.workdps(400):
+        product = mpmath.eye(6)
+        for jacobian in jacobians:
+            product = mpmath.matrix(jacobian.tolist()) * product
+        expected = [float(mpmath.log(v)) for v in mpmath.svd_r(product, compute_uv=False)]
+    np.testing.assert_allclose(found.log_values[0], expected, rtol=0, atol=tol("log_reference"))
+    assert np.all(np.abs(found.log_values[0] - np.array(expected)) <= found.error[0])
+
+
+def test_lapack_and_rotations_agree():
+    """At once for short products, in windows for long ones; never rotations, which are slow."""
+    lin = from_jacobians(jnp.asarray(gaussian(12, 300, 40, 40)))
+    swept = sweep(lin, (1, 10, 100, 300), tuple(range(40)))
+
+    @jax.jit
+    def both(swept):
+        def one(at):
+            rows = jacobi.orthogonal_rows(at.factor, at.rank, vectors=False)[0]
+            return log_singular_values(at.factor, at.rank), jnp.sort(rows, descending=True)
+
+        return jax.lax.map(one, swept)
+
+    (values, cosine, _), rotated = both(swept)
+    assert not jnp.any(cosine)
+    np.testing.assert_allclose(values, rotated, rtol=0, atol=tol("two_ways"))
+    batched, *_ = jax.jit(jax.vmap(log_singular_values))(swept.factor, swept.rank)
+    assert batched.tolist() == values.tolist()
+
+
+def test_isometry_and_rank_have_no_range():
+    """sigma = 2^T (1, 1, 1/2, 0): effective rank, moments of sigma^2, at T = 1 and 5000."""
+    steps = jnp.broadcast_to(jnp.diag(jnp.array([2.0, 2.0, 2.0, 0.0])), (5000, 4, 4))
+    steps = steps.at[-1, 2, 2].set(1.0)
+    found = singular_spectra(from_jacobians(steps), lags=(1, 5000))
+    share = np.array([0.4, 0.4, 0.2])
+    rank = np.exp(-np.sum(share * np.log(share)))
+    mean, fourth = (1 + 1 + 1 / 4) / 4, (1 + 1 + 1 / 16) / 4
+    np.testing.assert_allclose(found.effective_rank, [rank] * 2, rtol=tol("many_steps"))
+    grown = math.log(mean) + 2 * math.log(2) * np.array([1, 5000])
+    np.testing.assert_allclose(found.log_mean_square, grown, rtol=tol("many_steps"))
+    variance = fourth / mean**2 - 1
+    np.testing.assert_allclose(found.relative_variance, [variance] * 2, rtol=tol("many_steps"))
+    assert np.all(np.isposinf(found.log_condition))
+    nothing = singular_spectra(from_jacobians(jnp.zeros((5000, 4, 4))), lags=(1, 5000))
+    assert nothing.effective_rank.tolist() == [0, 0]
+    turn = np.linalg.qr(gaussian(13, 4, 4))[0]
+    same = from_jacobians(jnp.broadcast_to(jnp.asarray(turn), (5000, 4, 4)))
+    same = singular_spectra(same, lags=(1, 5000))
+    np.testing.assert_allclose(same.relative_variance, [0, 0], atol=tol("many_steps"))
+    np.testing.assert_allclose(same.effective_rank, [4, 4], rtol=tol("many_steps"))
 
 
 @pytest.mark.precision

@@ -1,0 +1,225 @@
+"""One sweep for all lags: products of Jacobians as graded factors, at the cost of a plain chain.
+
+P^T E = F L, with P = dz_T/dz_{T-lag} and E the unit vectors of the coordinates, is pulled
+backwards: J^T F = F' R gives L' = R L. The frame F must be well conditioned, and be renewed before
+its columns lose their digits to the leading ones. That need not be at every step, nor by QR:
+
+- after `interval` steps F is renewed by Gaussian elimination, a quarter of the cost of QR;
+- what that loses is known afterwards (`graded.losses`); the interval is halved where it exceeds
+  eps^(-0.3), doubled where there is room, and a block of steps that lost more than eps^(-3/8)
+  is done again;
+- then, and where one step alone loses as much (saturated or dead units), every step has two QRs
+  with the sizes of the rows of J taken out (`graded.orthonormalise`).
+"""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnndyn.core.pytree import pytree
+from rnndyn.flow import graded
+from rnndyn.flow.graded import Rows
+from rnndyn.linearize import Linearization
+
+BLOCK = 8  # steps that are done again when they lost too much; the longest interval
+
+
+@pytree
+class Sweep:
+    """P[c, c]^T = F diag(exp scale) rows so far, of n coordinates.
+
+    Attributes
+    ----------
+    factor : Rows
+        scale (n,), rows (n, n).
+    rank : jax.Array, int
+        The most singular values that can differ from zero, from the pattern of exact zeros.
+    finite : jax.Array, bool
+        Whether all Jacobians so far are.
+    rounding : jax.Array, shape (n,)
+        First-order bound on the relative error of each row of the factor.
+    """
+
+    factor: Rows
+    rank: jax.Array
+    finite: jax.Array
+    rounding: jax.Array
+
+
+@pytree
+class _Carry:
+    frame: jax.Array  # F (d, n)
+    factor: Rows  # L
+    pattern: jax.Array  # (d, n): 1 where an entry of P^T E may differ from zero
+    finite: jax.Array
+    rounding: jax.Array
+    interval: jax.Array  # steps between eliminations; 0: QR at every step
+    loss: jax.Array  # the largest of the block
+
+
+def sweep(lin: Linearization, lags: tuple[int, ...], coordinates: tuple[int, ...]) -> Sweep:
+    """The block P[c, c]^T of P = dz_T/dz_{T-lag} as graded factors, for all lags in one pass.
+
+    Returns
+    -------
+    Sweep
+        With a leading axis of lags; its singular values are those of the block. Cost O(max(lags)
+        d^3), without storing the Jacobians in another order or the factors of other lags.
+    """
+    chosen, n = np.array(coordinates), len(coordinates)
+    frame, start = _first_frame(lin, chosen)
+    zero = jnp.zeros((n,), lin.dtype)
+    first = Sweep(graded.normalise(start), jnp.asarray(n), jnp.array(True), zero)
+    store = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(lags), *leaf.shape)), first)
+    if max(lags) == 0:
+        return store
+    eps = float(jnp.finfo(lin.dtype).eps)
+    most, aim = eps**-0.375, eps**-0.3
+
+    def block(carry, entry):
+        carry, store = carry
+        newest, length, slot = entry
+        lose = jnp.asarray(jnp.inf, lin.dtype)
+        tried = jax.lax.cond(
+            carry.interval > 0,
+            partial(_by_elimination, lin, newest, length),
+            lambda carry: replace(carry, loss=lose),
+            carry,
+        )
+        carry = jax.lax.cond(
+            tried.loss <= most,
+            lambda carry, tried: tried,
+            lambda carry, tried: _by_qr(lin, newest, length, carry),
+            carry,
+            tried,
+        )
+        kept = tried.loss <= most
+        carry = replace(carry, interval=_next_interval(carry, kept, aim))
+        kept = jax.lax.cond(
+            slot < len(lags), partial(_restricted, chosen), lambda carry: first, carry
+        )
+        store = jax.tree.map(lambda all_, one: all_.at[slot].set(one, mode="drop"), store, kept)
+        return (carry, store), None
+
+    interval = jnp.int32(2)
+    start = _Carry(frame, start, _pattern(frame), jnp.array(True), zero, interval, zero[0])
+    (_, store), _ = jax.lax.scan(block, (start, store), _blocks(lin.steps, lags))
+    return store
+
+
+def _blocks(steps: int, lags: tuple[int, ...]) -> tuple[jax.Array, ...]:
+    """Newest step, length and slot of blocks that end where a lag does; no slot: len(lags)."""
+    found, done = [], 0
+    for lag in sorted({lag for lag in lags if lag > 0}):
+        while done < lag:
+            length = min(BLOCK, lag - done)
+            ends = done + length == lag
+            found.append((steps - 1 - done, length, lags.index(lag) if ends else len(lags)))
+            done += length
+    return tuple(jnp.asarray(column, jnp.int32) for column in zip(*found, strict=True))
+
+
+def _by_elimination(lin: Linearization, newest: Any, length: Any, carry: _Carry) -> _Carry:
+    """The steps of a block, with Gaussian elimination after every interval."""
+
+    def step(carry, index):
+        within = index < length
+        at = _slice(lin, newest - index)
+        pulled = jax.lax.cond(within, lambda frame: lin.pull(at, frame), lambda f: f, carry.frame)
+        carry = replace(carry, frame=pulled)
+        due = within & (((index + 1) % carry.interval == 0) | (index + 1 == length))
+        return jax.lax.cond(due, renew, lambda carry: carry, carry), None
+
+    def renew(carry):
+        frame, r = graded.eliminate(carry.frame)
+        return _renewed(carry, frame, r, graded.losses(r))
+
+    carry = replace(carry, loss=jnp.zeros_like(carry.loss))
+    carry, _ = jax.lax.scan(step, carry, jnp.arange(BLOCK, dtype=jnp.int32))
+    # Nonsingular Jacobians: which entries are zero is not followed, only which columns are.
+    alive = jnp.any(carry.pattern != 0, axis=0)
+    pattern = jnp.broadcast_to(alive[None, :], carry.pattern.shape)
+    return replace(carry, pattern=pattern.astype(carry.pattern.dtype))
+
+
+def _by_qr(lin: Linearization, newest: Any, length: Any, carry: _Carry) -> _Carry:
+    """The steps of a block, with QR at each; the loss is what elimination would have had."""
+
+    def step(carry, index):
+        return jax.lax.cond(index < length, renew, lambda carry, _: carry, carry, index), None
+
+    def renew(carry, index):
+        transposed = lin.transposed(_slice(lin, newest - index))
+        pattern = jnp.sign(_pattern(transposed) @ carry.pattern)
+        fixed = jax.lax.stop_gradient((transposed, carry.frame))
+        frame, r, lost = graded.orthonormalise_with_losses(transposed @ carry.frame, fixed)
+        carry = _renewed(carry, frame, r, lost)
+        return replace(carry, pattern=pattern, finite=carry.finite & jnp.all(jnp.isfinite(r)))
+
+    carry = replace(carry, loss=jnp.zeros_like(carry.loss))
+    return jax.lax.scan(step, carry, jnp.arange(BLOCK, dtype=jnp.int32))[0]
+
+
+def _renewed(carry: _Carry, frame: jax.Array, r: jax.Array, lost: jax.Array) -> _Carry:
+    return replace(
+        carry,
+        frame=frame,
+        factor=graded.multiply(r, carry.factor, graded.scale_of_dead(r, carry.factor)),
+        rounding=carry.rounding + _unit(r) * lost,
+        loss=jnp.maximum(carry.loss, graded.grading(r)),
+    )
+
+
+def _unit(r: jax.Array) -> jax.Array:
+    """Rounding of a step: products, factors and their own product, a few sqrt(n) eps each."""
+    return jnp.asarray(16 * np.sqrt(len(r)) * jnp.finfo(r.dtype).eps, r.dtype)
+
+
+def _next_interval(carry: _Carry, kept: jax.Array, aim: float) -> jax.Array:
+    now, loss = carry.interval, carry.loss
+    slower = jnp.where(loss > aim, jnp.maximum(now // 2, 1), now)
+    faster = jnp.minimum(jnp.maximum(2 * now, 1), BLOCK)
+    room = jnp.where(now == 0, loss, loss * jnp.sqrt(loss)) <= aim  # twice the steps: the square
+    return jnp.where(kept | (now == 0), jnp.where(room, faster, slower), now // 2)
+
+
+def _restricted(chosen: np.ndarray, carry: _Carry) -> Sweep:
+    """The rows of the chosen coordinates, as a graded factor behind an orthonormal one."""
+    _, r, lost = graded.orthonormalise_with_losses(carry.frame[chosen], None)
+    factor = graded.multiply(r, carry.factor, graded.scale_of_dead(r, carry.factor))
+    pattern = carry.pattern[chosen]
+    rows, columns = (jnp.sum(jnp.any(pattern != 0, axis=axis)) for axis in (1, 0))
+    return Sweep(
+        factor=graded.normalise(factor),
+        rank=jnp.minimum(rows, columns),
+        finite=carry.finite,
+        rounding=carry.rounding + _unit(r) * lost,
+    )
+
+
+def _first_frame(lin: Linearization, chosen: np.ndarray) -> tuple[jax.Array, Rows]:
+    """The unit vectors, sorted by how much the last step stretches them, so L starts graded."""
+    n = len(chosen)
+    order = jnp.arange(n)
+    if lin.steps > 0:
+        last = lin.transposed(jax.tree.map(lambda leaf: leaf[-1], lin.slices))
+        sizes = jnp.max(jnp.abs(jax.lax.stop_gradient(last)), axis=0)
+        order = jnp.argsort(-sizes[chosen])
+    units = jnp.eye(lin.size, dtype=lin.dtype)[:, chosen]
+    eye = jnp.eye(n, dtype=lin.dtype)
+    return units[:, order], Rows(jnp.zeros((n,), lin.dtype), eye[order])
+
+
+def _slice(lin: Linearization, step: Any) -> Any:
+    return jax.tree.map(
+        lambda leaf: jax.lax.dynamic_index_in_dim(leaf, step, keepdims=False), lin.slices
+    )
+
+
+def _pattern(matrix: jax.Array) -> jax.Array:
+    """1 where an entry is not exactly zero; the signs of products of patterns bound a product's."""
+    return (jax.lax.stop_gradient(matrix) != 0).astype(matrix.dtype)
