@@ -95,7 +95,7 @@ def certify(
     """Say what the pending points are, and polish roots to rounding.
 
     The point of least residual goes first. Where it is an isolated root, every pending point that
-    a Newton step with the inverse at that root brings at least twice as near to it ends there:
+    a Newton step with the inverse at that root brings at least four times as near to it ends there:
     the steps converge quadratically, since the inverse is that of the root, and cost two products
     a step. So the Jacobian is formed and inverted once for each distinct root.
 
@@ -164,7 +164,7 @@ def _follow(
         apart = jnp.where(pending, distance(table.z), jnp.inf)
         rows = jax.lax.top_k(-jnp.where(jnp.isnan(apart), jnp.inf, apart), count)[1]
         start = table.z[rows]
-        nearer = distance(start + step(start)[0]) <= 0.5 * distance(start)
+        nearer = distance(start + step(start)[0]) <= 0.25 * distance(start)
         end = jax.lax.fori_loop(0, _NEWTON, lambda _, z: z + step(z)[0], start)
         last, g = step(end)
         residual, moved = jnp.max(jnp.abs(g), axis=1), jnp.linalg.norm(last, axis=1)

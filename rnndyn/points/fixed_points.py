@@ -8,7 +8,6 @@ import jax.numpy as jnp
 
 from rnndyn.core import validation
 from rnndyn.core.pytree import pytree
-from rnndyn.core.status import Status
 from rnndyn.maps import Map
 from rnndyn.points import dense
 from rnndyn.points.certify import Kind, certify, undecided

@@ -184,7 +184,7 @@ def cgls(
     """Minimise |g + A s|^2 + mu |s|^2 row by row.
 
     A row is finished when its normal equations hold to a tenth of the start, or to |g| where that
-    is less (which makes the steps near a root Newton's), and after `inner` iterations at the latest.
+    is less (which makes the steps near a root Newton's), and after `inner` iterations at most.
     """
     slope = -pull(g)
     first = _dot(slope, slope)

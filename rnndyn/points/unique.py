@@ -32,8 +32,13 @@ class UniquePoints:
     residual, sigma_min : jax.Array, shape (m,)
     kind : jax.Array, shape (m,), int
         A `Kind`.
+    nullity : jax.Array, shape (m,), int
+        Of a degenerate point, the local dimension of the continuum that it lies on: the least
+        among its starts, since where a continuum ends or bends more values vanish by chance.
     label : jax.Array, shape (n,), int
         For each start the row of its point, -1 where it ended at none of them.
+    missing : jax.Array, scalar
+        Estimate of the number of points that no start found (`rnndyn.points.unique.missing`).
     """
 
     z: jax.Array
@@ -43,7 +48,23 @@ class UniquePoints:
     residual: jax.Array
     sigma_min: jax.Array
     kind: jax.Array
+    nullity: jax.Array
     label: jax.Array
+    missing: jax.Array
+
+
+def missing(hits: Any) -> float:
+    """How many points were never hit, from how often the others were: a lower bound on average.
+
+    f1 (f1 - 1) / (2 (f2 + 1)), where f1 points were hit once and f2 twice (Chao 1984, Scand. J.
+    Stat. 11, in its bias-corrected form). It needs starts that are drawn independently.
+
+    >>> missing([5, 1, 1, 1, 2])
+    1.5
+    """
+    hits = np.asarray(hits)
+    once, twice = int(np.sum(hits == 1)), int(np.sum(hits == 2))
+    return once * (once - 1) / (2 * (twice + 1))
 
 
 def unique(
@@ -116,7 +137,9 @@ def unique(
         residual=jnp.asarray(table.residual[chosen]),
         sigma_min=jnp.asarray(table.sigma_min[chosen]),
         kind=jnp.asarray(table.kind[chosen]),
+        nullity=jnp.asarray(_least(table.nullity[rows], label, best.size)[label[best]]),
         label=jnp.asarray(renamed),
+        missing=jnp.asarray(missing(hits)),
     )
 
 
@@ -141,6 +164,12 @@ def _clusters(
     a, b = a[linked], b[linked]
     graph = coo_array((np.ones(len(a)), (a, b)), shape=(len(z), len(z)))
     return connected_components(graph, directed=False)[1][cell]
+
+
+def _least(values: np.ndarray, label: np.ndarray, count: int) -> np.ndarray:
+    least = np.full(count, np.iinfo(values.dtype).max, values.dtype)
+    np.minimum.at(least, label, values)
+    return least
 
 
 def _representatives(
