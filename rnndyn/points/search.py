@@ -73,10 +73,10 @@ def search(
 ) -> Search:
     """Search for all fixed points, round after round, until the evidence is satisfied.
 
-    The first round uses the starts as given. Later ones begin at fresh starts (random points on
+    The first round uses the starts as given. Later ones begin at fresh starts: random points on
     the lines through two starts, through two known roots, where saddles lie, and anywhere within
-    the scale of the starts); every other one, the second included, first follows the deflated map, which repels from the known roots. A
-    host-side step.
+    the scale of the starts. Every other round, the second included, first follows the deflated
+    map, which repels from the known roots. A host-side step.
 
     Parameters
     ----------
