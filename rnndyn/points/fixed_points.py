@@ -100,16 +100,19 @@ def fixed_points(
     Notes
     -----
     Levenberg-Marquardt on q with matrix-free steps (see `points.solver`), which, unlike Newton's
-    method, stays in the basin it starts in and reaches saddles as well as stable points. A start
-    stops when its residual is at most min(tol, 1000 eps), when the best step is predicted to
-    lower q by less than 8 eps q and does not, or after `max_steps`. Isolated roots then get two
-    Newton steps with one inverse of dF/dz - I (Gauss-Jordan elimination), which also gives index
-    and sigma_min. Cost: about 10 steps of 2 k evaluations a start, k <= 2 d inner iterations, then
-    d evaluations for the Jacobian and 2 d^3 for its inverse: together about 4 d^3 where an
-    evaluation is one product with a d x d matrix.
+    method, stays in the basin it starts in and reaches saddles as well as stable points. It stops
+    at a residual of 1e-2, where the best point of all is polished by Newton steps; if it proves to
+    be an isolated root, all starts that one Newton step with its inverse brings four times nearer
+    end there too (see `points.certify`). What remains goes on to 1e-4, and then until the residual
+    is at most min(tol, 1000 eps), the best step is predicted to lower q by less than 8 eps q and
+    does not, 16 steps lower q by less than a factor of ten, or `max_steps` have been made; slow
+    rows may end with Newton steps on the gradient of q. Cost: about 6 steps of up to 32 products
+    with the Jacobian a start, 12 more on arrival, and for each distinct root d evaluations for the
+    Jacobian and 2 d^3 for its inverse, twice. Memory O(n d + d^2).
 
-    `z` is differentiable with respect to `map_.args` by the implicit function theorem,
-    dz = (I - J)^-1 dF; rows that are not ROOT are treated as constants, as are the other fields.
+    `z` is differentiable with respect to `map_.args` to any order by the implicit function
+    theorem, dz = (I - J)^-1 dF; rows that are not ROOT are treated as constants, as are the other
+    fields. That takes one Jacobian and one inverse a row, in memory O(n d^2).
 
     Examples
     --------

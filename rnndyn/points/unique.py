@@ -97,7 +97,8 @@ def unique(
     Notes
     -----
     Single linkage: two points are linked if they are of one kind and index and their distance is
-    at most atol (for degenerate points: or the sum of their radii), and a cluster is a connected
+    at most atol (for degenerate points: or the sum of their radii; for eight or more on a
+    continuum: or forty median distances between neighbours on it), and a cluster is a connected
     component. Equal points are merged on a grid first, so 10^5 starts on a few roots are cheap.
 
     Examples
@@ -122,6 +123,7 @@ def unique(
     eps = float(np.finfo(table.z.dtype).eps)
     near = np.sqrt(eps) * max(1.0, np.max(np.abs(z), initial=0.0)) if atol is None else atol
     reach = np.where(table.kind[rows] == Kind.DEGENERATE, table.radius[rows], 0.0)
+    reach = np.maximum(reach, _spacing(z, table.nullity[rows]))
     label = _clusters(z, table.kind[rows], table.index[rows], reach, near)
     best = _representatives(z, table.residual[rows], table.sigma_min[rows], label, near)
     chosen, hits = rows[best], np.bincount(label, minlength=best.size)[label[best]]
@@ -141,6 +143,21 @@ def unique(
         label=jnp.asarray(renamed),
         missing=jnp.asarray(missing(hits)),
     )
+
+
+def _spacing(z: np.ndarray, nullity: np.ndarray) -> np.ndarray:
+    """How far each point of a continuum reaches along it; 0 for all others.
+
+    Twenty median distances to the nearest neighbour of the same nullity: random points on a curve
+    leave gaps of about that. Fewer than 8 points are too few to tell.
+    """
+    reach = np.zeros(len(z))
+    for k in np.unique(nullity[nullity > 0]):
+        on = np.flatnonzero(nullity == k)
+        if len(on) >= 8:
+            nearest = KDTree(z[on]).query(z[on], k=2)[0][:, 1]
+            reach[on] = 20 * np.median(nearest)
+    return reach
 
 
 def _clusters(
