@@ -19,10 +19,18 @@ __all__ = [
     "CycleStability",
     "Cycles",
     "ExactCycles",
+from rnndyn.points.fpf import FixedPointFinderPoints, to_fpf
+from rnndyn.points.search import Search, search
+from rnndyn.points.stability import PointType, Stability, input_jacobian, stability
+from rnndyn.points.unique import UniquePoints, unique
+
+__all__ = [
+    "FixedPointFinderPoints",
     "FixedPoints",
     "Kind",
     "PiecewiseLinear",
     "PointType",
+    "Search",
     "Stability",
     "UniquePoints",
     "cycle_stability",
@@ -30,6 +38,9 @@ __all__ = [
     "fixed_points",
     "piecewise_linear",
     "piecewise_linear_cycles",
+    "input_jacobian",
+    "search",
     "stability",
+    "to_fpf",
     "unique",
 ]

@@ -7,6 +7,7 @@ of Newton and Kantorovich, checked along the weakest direction). At an m-fold ro
 at every distance, since the relative change is at least (m - 1)/m.
 """
 
+import dataclasses
 import enum
 
 import jax
@@ -16,12 +17,16 @@ from rnndyn.core.pytree import pytree
 from rnndyn.core.status import Status
 from rnndyn.maps import Map
 from rnndyn.points import dense
-from rnndyn.points.solver import evaluate
+from rnndyn.points.solver import SLOW, evaluate
 
 _REGULAR = 8  # multiple of d eps |J| below which a singular value counts as zero
 _NOISE = 4  # multiple of eps max(1, |z|) to which F(z) - z is known
 _PLATEAU = 64.0  # a degenerate root reaches as far as the residual stays below this multiple
-_BLOCK = 2**20  # bytes of Jacobians eliminated together, which should fit a cache
+_CHORD = 24  # most Newton steps with one inverse
+_NEWTON = 5  # Newton steps with the inverse at the root: from half way, 2^-32, and one to spare
+_FOLLOWERS = 64  # points brought to a root together
+_FAILURES = 16  # points that are no isolated root after which a round that may fail ends
+_MINIMISING = 20  # most Newton steps on the gradient of q
 
 
 class Kind(enum.IntEnum):
@@ -45,21 +50,18 @@ class Kind(enum.IntEnum):
 
 @pytree
 class Certified:
-    """A point and what it is; one row each.
-
-    z (n, d), residual, speed, kind, sigma_min, index, radius, passage: as in `FixedPoints`.
-    inverse (n, d, d): (dF/dz - I)^-1 where the point is a root, else zero.
-    """
+    """Points and what they are; one row each, as in `FixedPoints`."""
 
     z: jax.Array
     residual: jax.Array
     speed: jax.Array
+    status: jax.Array
     kind: jax.Array
     sigma_min: jax.Array
     index: jax.Array
     radius: jax.Array
     passage: jax.Array
-    inverse: jax.Array
+    nullity: jax.Array
 
 
 @pytree
@@ -74,60 +76,216 @@ class _Local:
     smallest: dense.Smallest
 
 
-def certify(map_: Map, z: jax.Array, status: jax.Array, movable: jax.Array, tol: jax.Array):
-    """Polish roots by Newton steps and say what each point is.
+def undecided(z: jax.Array) -> Certified:
+    """Rows of kind NONE, before anything is known about them."""
+    n = z.shape[0]
+    zero, nan = jnp.zeros((n,), jnp.int32), jnp.full((n,), jnp.nan, z.dtype)
+    none = zero + int(Kind.NONE)
+    return Certified(z, nan, nan, zero, none, nan, zero, nan, nan, zero)
+
+
+def certify(
+    map_: Map,
+    table: Certified,
+    pending: jax.Array,
+    movable: jax.Array,
+    final: jax.Array,
+    tol: jax.Array,
+) -> tuple[Certified, jax.Array]:
+    """Say what the pending points are, and polish roots to rounding.
+
+    The point of least residual goes first. Where it is an isolated root, every pending point that
+    a Newton step with the inverse at that root brings at least four times as near to it ends there:
+    the steps converge quadratically, since the inverse is that of the root, and cost two products
+    a step. So the Jacobian is formed and inverted once for each distinct root.
 
     Parameters
     ----------
     map_ : Map
-    z : jax.Array, shape (n, d)
-    status : jax.Array, shape (n,)
-        How the descent ended.
+    table : Certified
+    pending : jax.Array, shape (n,), bool
     movable : jax.Array, scalar, bool
         Whether points may be polished.
+    final : jax.Array, scalar, bool
+        Whether everything must be decided; otherwise only isolated roots are.
     tol : jax.Array, scalar
 
     Returns
     -------
-    Certified
-        Cost: one Jacobian (d evaluations) and one inverse (2 d^3) a row.
+    tuple of Certified and jax.Array
+        The rows, and which of them are still pending.
     """
-    n, d = z.shape
-    block = max(1, _BLOCK // max(1, d * d * z.dtype.itemsize))
+    if table.z.shape[0] == 0:
+        return table, pending
+    g = jax.vmap(evaluate, (None, 0))(map_, table.z) - table.z
+    residual = jnp.max(jnp.abs(g), axis=1, initial=0)
+    rank = jnp.where(jnp.isfinite(residual), residual, jnp.finfo(residual.dtype).max)
 
-    def one(row):
-        z, status = row
-        return _certify(map_, z, status, movable, tol)
+    def undone(carry):
+        _, _, todo, failures = carry
+        return jnp.any(todo) & (final | (failures < _FAILURES))
 
-    rows = (z, status)
-    return jax.vmap(one)(rows) if n <= block else jax.lax.map(one, rows, batch_size=block)
+    def lead(carry):
+        table, pending, todo, failures = carry
+        i = jnp.argmin(jnp.where(todo, rank, jnp.inf))
+        point, inverse = _certify(map_, table.z[i], table.status[i], movable, final, tol)
+        root = point.kind == Kind.ROOT
+        settled = final | root
+        table = jax.tree.map(lambda a, x: a.at[i].set(jnp.where(settled, x, a[i])), table, point)
+        pending, todo = pending.at[i].set(pending[i] & ~settled), todo.at[i].set(False)
+        table, pending = _follow(map_, table, pending, point, inverse, root & movable, tol)
+        return table, pending, todo & pending, failures + (~root).astype(jnp.int32)
+
+    carry = (table, pending, pending, jnp.int32(0))
+    return jax.lax.while_loop(undone, lead, carry)[:2]
 
 
-def _certify(map_, z, status, movable, tol) -> Certified:
-    at = _local(map_, z)
-    finite = jnp.all(jnp.isfinite(at.g)) & jnp.all(jnp.isfinite(at.jacobian))
-    isolated = finite & _isolated(map_, at)
-    polished = jnp.where(isolated & movable, _polish(map_, at), z)
+def _follow(
+    map_: Map,
+    table: Certified,
+    pending: jax.Array,
+    point: Certified,
+    inverse: jax.Array,
+    more: jax.Array,
+    tol: jax.Array,
+) -> tuple[Certified, jax.Array]:
+    """Bring the pending points near a root to it, a few at a time, the nearest first."""
+    count = min(pending.shape[0], _FOLLOWERS)
+
+    def step(z):
+        g = jax.vmap(evaluate, (None, 0))(map_, z) - z
+        return -g @ inverse.T, g
+
+    def distance(z):
+        return jnp.linalg.norm(z - point.z[None], axis=1)
+
+    def body(carry):
+        table, pending, _ = carry
+        apart = jnp.where(pending, distance(table.z), jnp.inf)
+        rows = jax.lax.top_k(-jnp.where(jnp.isnan(apart), jnp.inf, apart), count)[1]
+        start = table.z[rows]
+        nearer = distance(start + step(start)[0]) <= 0.25 * distance(start)
+        end = jax.lax.fori_loop(0, _NEWTON, lambda _, z: z + step(z)[0], start)
+        last, g = step(end)
+        residual, moved = jnp.max(jnp.abs(g), axis=1), jnp.linalg.norm(last, axis=1)
+        near = distance(end) <= 2 * (moved + point.radius)
+        joined = pending[rows] & (nearer | (distance(start) <= point.radius)) & near
+        joined &= residual <= tol
+        target = jnp.where(joined, rows, pending.shape[0])
+        shared = jax.tree.map(lambda x: jnp.broadcast_to(x, (count,) + x.shape), point)
+        speed = 0.5 * jnp.sum(g * g, axis=1)
+        shared = dataclasses.replace(shared, z=end, residual=residual, speed=speed)
+        table = jax.tree.map(lambda a, x: a.at[target].set(x, mode="drop"), table, shared)
+        pending = pending.at[target].set(False, mode="drop")
+        return table, pending, jnp.any(pending) & jnp.all(joined)
+
+    carry = (table, pending, more & jnp.any(pending))
+    return jax.lax.while_loop(lambda carry: carry[2], body, carry)[:2]
+
+
+def _certify(
+    map_: Map,
+    z: jax.Array,
+    status: jax.Array,
+    movable: jax.Array,
+    final: jax.Array,
+    tol: jax.Array,
+) -> tuple[Certified, jax.Array]:
+    """One point and the inverse of dF/dz - I there."""
+    z, status = _minimise(map_, z, status, movable & final)
+
+    def approach(carry, _):
+        z, _, _ = carry
+        at = _local(map_, z)
+        isolated = _finite(at) & _isolated(map_, at)
+        return (jnp.where(isolated & movable, _polish(map_, at), z), at, isolated), None
+
+    empty = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(_local, map_, z))
+    carry, _ = jax.lax.scan(approach, (z, empty, jnp.asarray(False)), length=2)
+    polished, at, isolated = carry
     g = evaluate(map_, polished) - polished
     residual = jnp.max(jnp.abs(g), initial=0)
-    minimum, ghost, passage = _ghost(map_, at)
-    kind = jnp.where(minimum, jnp.where(ghost, Kind.GHOST, Kind.Q_MINIMUM), Kind.NONE)
-    kind = jnp.where(finite & (status == Status.STATIONARY), kind, Kind.NONE)
+    converged = residual <= tol
     found = jnp.where(isolated, Kind.ROOT, Kind.DEGENERATE)
-    kind = jnp.where(finite & (residual <= tol), found, kind).astype(jnp.int32)
-    root, degenerate = kind == Kind.ROOT, kind == Kind.DEGENERATE
+    kind = jnp.where(_finite(at) & converged, found, Kind.NONE).astype(jnp.int32)
+    root = kind == Kind.ROOT
     even = 1 if z.shape[0] % 2 == 0 else -1
-    return Certified(
+    status = jnp.where(status == SLOW, Status.MAX_STEPS, status)
+    point = Certified(
         z=polished,
         residual=residual,
         speed=0.5 * jnp.sum(g * g),
+        status=jnp.where(converged, Status.CONVERGED, status).astype(jnp.int32),
         kind=kind,
-        sigma_min=jnp.where(finite, at.smallest.value, jnp.nan),
+        sigma_min=jnp.where(_finite(at), at.smallest.value, jnp.nan),
         index=jnp.where(root, even * at.inverse.sign, 0).astype(jnp.int32),
-        radius=jnp.where(root, _reach(at), jnp.where(degenerate, _plateau(map_, at), jnp.nan)),
-        passage=jnp.where(kind == Kind.GHOST, passage, jnp.nan),
-        inverse=jnp.where(root, at.inverse.matrix, 0),
+        radius=jnp.where(root, _reach(at), jnp.nan),
+        passage=jnp.full_like(residual, jnp.nan),
+        nullity=jnp.zeros_like(kind),
     )
+    judge = final & ~root & _finite(at)
+    point = jax.lax.cond(judge, lambda: _judge(map_, at, point), lambda: point)
+    return point, at.inverse.matrix
+
+
+def _judge(map_: Map, at: _Local, point: Certified) -> Certified:
+    """What a point is that is no isolated root."""
+    degenerate = point.kind == Kind.DEGENERATE
+    minimum, ghost, passage = _ghost(map_, at)
+    kind = jnp.where(minimum, jnp.where(ghost, Kind.GHOST, Kind.Q_MINIMUM), Kind.NONE)
+    kind = jnp.where(point.status == Status.STATIONARY, kind, point.kind).astype(jnp.int32)
+    a = at.jacobian - jnp.eye(at.z.shape[0], dtype=at.z.dtype)
+    nullity = dense.nullity(a, jnp.maximum(_singular(at), at.smallest.value))
+    return dataclasses.replace(
+        point,
+        kind=kind,
+        radius=jnp.where(degenerate, _plateau(map_, at), jnp.nan),
+        passage=jnp.where(kind == Kind.GHOST, passage, jnp.nan),
+        nullity=jnp.where(degenerate, nullity, 0),
+    )
+
+
+def _minimise(
+    map_: Map, z: jax.Array, status: jax.Array, movable: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Newton steps on the gradient of q, which a slow descent to a minimum of q ends with.
+
+    A step must quarter |grad q| and not raise q. The point is stationary once half the Newton
+    decrement, the most that q could still fall to second order, is at most 8 eps q.
+    """
+    eps = jnp.finfo(z.dtype).eps
+
+    def speed(z):
+        g = evaluate(map_, z) - z
+        return 0.5 * jnp.sum(g * g)
+
+    slope = jax.grad(speed)
+
+    def advance(carry):
+        i, z, _, _ = carry
+        at, q = slope(z), speed(z)
+        step = -dense.inverse(jax.jacfwd(slope)(z)).matrix @ at
+        decrement = -0.5 * jnp.sum(step * at)
+        trial = z + step
+        better = jnp.linalg.norm(slope(trial)) < 0.25 * jnp.linalg.norm(at)
+        better &= speed(trial) <= q
+        stationary = (decrement >= 0) & (decrement <= 8 * eps * q)
+        return i + 1, jnp.where(better & ~stationary, trial, z), stationary, better & ~stationary
+
+    carry = (jnp.int32(0), z, jnp.asarray(False), movable & (status == SLOW))
+    busy = lambda carry: carry[3] & (carry[0] < _MINIMISING)  # noqa: E731
+    _, end, stationary, _ = jax.lax.while_loop(busy, advance, carry)
+    return jnp.where(stationary, end, z), jnp.where(stationary, Status.STATIONARY, status)
+
+
+def _finite(at: _Local) -> jax.Array:
+    return jnp.all(jnp.isfinite(at.g)) & jnp.all(jnp.isfinite(at.jacobian))
+
+
+def _singular(at: _Local) -> jax.Array:
+    """The level up to which a singular value of dF/dz - I counts as zero."""
+    norm = jnp.maximum(1, jnp.max(jnp.sum(jnp.abs(at.jacobian), axis=1)))
+    return _REGULAR * at.z.shape[0] * jnp.finfo(at.z.dtype).eps * norm
 
 
 def _local(map_: Map, z: jax.Array) -> _Local:
@@ -154,10 +312,8 @@ def _reach(at: _Local) -> jax.Array:
 
 
 def _isolated(map_: Map, at: _Local) -> jax.Array:
-    d = at.z.shape[0]
     value, v = at.smallest.value, at.smallest.right
-    norm = jnp.maximum(1, jnp.max(jnp.sum(jnp.abs(at.jacobian), axis=1)))
-    regular = value > _REGULAR * d * jnp.finfo(at.z.dtype).eps * norm
+    regular = value > _singular(at)
 
     def change(distance):
         there = at.z + distance * v
@@ -168,14 +324,19 @@ def _isolated(map_: Map, at: _Local) -> jax.Array:
 
 
 def _polish(map_: Map, at: _Local) -> jax.Array:
-    """Two Newton steps with the one Jacobian, each kept only if it lowers q."""
-    z, g = at.z, at.g
-    for _ in range(2):
+    """Newton steps with the one inverse, as long as they lower q, within reach of the start."""
+
+    def advance(carry):
+        i, z, g, _ = carry
         trial = z - at.inverse.matrix @ g
         h = evaluate(map_, trial) - trial
         better = jnp.sum(h * h) < jnp.sum(g * g)
-        z, g = jnp.where(better, trial, z), jnp.where(better, h, g)
-    return z
+        return i + 1, jnp.where(better, trial, z), jnp.where(better, h, g), better
+
+    carry = (jnp.int32(0), at.z, at.g, jnp.asarray(True))
+    busy = lambda carry: carry[3] & (carry[0] < _CHORD)  # noqa: E731
+    z = jax.lax.while_loop(busy, advance, carry)[1]
+    return jnp.where(jnp.linalg.norm(z - at.z) <= _reach(at), z, at.z)
 
 
 def _plateau(map_: Map, at: _Local) -> jax.Array:

@@ -1,12 +1,13 @@
 """Small dense matrices: inverse and sign of the determinant, and the smallest singular value.
 
-Written for stacks of matrices under `jax.vmap`, in plain array operations. XLA's triangular solve
-of a stack takes seconds to minutes to compile on a CPU, and LAPACK calls inside a loop can lock
-up when two threads run them; Gauss-Jordan elimination has neither problem.
+Each matrix is one LAPACK call of its own, under `jax.vmap` too. On a CPU, XLA spreads a stacked
+call over its thread pool and waits there; two threads that run such calls in loops can each hold
+the workers that the other waits for, for ever. Stacked triangular solves take long to compile too.
 """
 
 import jax
 import jax.numpy as jnp
+from jax.lax.linalg import triangular_solve
 
 from rnndyn.core.pytree import pytree
 
@@ -43,35 +44,32 @@ class Smallest:
     right: jax.Array
 
 
+@jax.custom_batching.sequential_vmap
 def inverse(a: jax.Array) -> Inverse:
-    """The inverse of one matrix (d, d) by Gauss-Jordan elimination with partial pivoting.
+    """The inverse of one matrix (d, d) from its LU factors; under `jax.vmap` one after another.
 
     A pivot below eps^2 max |A| is replaced by that, as in inverse iteration: a singular matrix
     gets a huge inverse, and never NaN. Cost 2 d^3.
     """
     d = a.shape[0]
-    index = jnp.arange(d)
     eps = jnp.finfo(a.dtype).eps
     tiny = eps * eps * jnp.maximum(jnp.max(jnp.abs(a), initial=0), eps)
+    lu, pivots, order = jax.lax.linalg.lu(a)
+    pivot = jnp.diagonal(lu)
+    swaps = jnp.sum(pivots != jnp.arange(d, dtype=pivots.dtype)) % 2
+    sign = jnp.prod(jnp.sign(pivot)) * (1 - 2 * swaps).astype(a.dtype)
+    safe = jnp.where(jnp.abs(pivot) < tiny, tiny.astype(a.dtype), pivot)
+    lu = lu + jnp.diag(safe - pivot)
+    eye = jnp.eye(d, dtype=a.dtype)[order]
+    lower = triangular_solve(lu, eye, left_side=True, lower=True, unit_diagonal=True)
+    return Inverse(triangular_solve(lu, lower, left_side=True, lower=False), sign)
 
-    def eliminate(k, carry):
-        m, order, sign = carry
-        p = jnp.argmax(jnp.where(index < k, -1, jnp.abs(m[:, k])))
-        at_k, at_p = index == k, index == p
-        upper, lower = m[p], m[k]
-        m = jnp.where(at_k[:, None], upper[None, :], jnp.where(at_p[:, None], lower[None, :], m))
-        order = jnp.where(at_k, order[p], jnp.where(at_p, order[k], order))
-        pivot = upper[k]
-        sign = sign * jnp.sign(pivot) * jnp.where(p == k, 1, -1).astype(a.dtype)
-        pivot = jnp.where(jnp.abs(pivot) < tiny, tiny.astype(a.dtype), pivot)
-        row = jnp.where(at_k, 1, upper) / pivot
-        column = jnp.where(at_k, 0, m[:, k])
-        rest = jnp.where(at_k[None, :], 0, m) - column[:, None] * row[None, :]
-        return jnp.where(at_k[:, None], row[None, :], rest), order, sign
 
-    start = (a, index, jnp.ones((), a.dtype))
-    m, order, sign = jax.lax.fori_loop(0, d, eliminate, start)
-    return Inverse(m[:, jnp.argsort(order)], sign)
+@jax.custom_batching.sequential_vmap
+def nullity(a: jax.Array, level: jax.Array) -> jax.Array:
+    """How many singular values of one matrix (d, d) are at most `level`; int32."""
+    values = jnp.linalg.svd(a, compute_uv=False)
+    return jnp.sum(values <= level).astype(jnp.int32)
 
 
 def smallest_singular(inverted: jax.Array) -> Smallest:

@@ -8,6 +8,7 @@ the convergence quadratic (Fan & Yuan, Computing 74, 2005) and the damping follo
 not hold up the others.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,9 @@ from rnndyn.maps import Map
 
 LANES = 128  # starts that advance together
 _UNFINISHED = 1  # in place of a status code
+SLOW = 2  # so is this: in _WINDOW steps q did not fall to _PROGRESS of what it was
+_WINDOW = 16
+_PROGRESS = 0.1
 
 
 @pytree
@@ -33,6 +37,8 @@ class Descent:
         mu d / |G|^2, and the factor for the next rejected step.
     steps : jax.Array, shape (n,), int
         Steps tried.
+    mark : jax.Array, shape (n,)
+        q when the number of steps was last a multiple of 16.
     status : jax.Array, shape (n,), int
     """
 
@@ -40,6 +46,7 @@ class Descent:
     damping: jax.Array
     growth: jax.Array
     steps: jax.Array
+    mark: jax.Array
     status: jax.Array
 
 
@@ -49,62 +56,83 @@ def evaluate(map_: Map, z: jax.Array) -> jax.Array:
     return map_(z)
 
 
-def descend(map_: Map, starts: jax.Array, goal: jax.Array, max_steps: jax.Array) -> Descent:
-    """Lower the speed q from every start until the residual is at most `goal`, or until it cannot.
+def descend(
+    map_: Map,
+    now: Descent,
+    pending: jax.Array,
+    goal: jax.Array,
+    max_steps: jax.Array,
+    inner: jax.Array,
+) -> Descent:
+    """Lower the speed q of the pending rows until their residual is at most `goal`, or it cannot.
 
     Parameters
     ----------
     map_ : Map
-    starts : jax.Array, shape (n, d)
+    now : Descent
+        From `begin`, or from an earlier call with a larger goal.
+    pending : jax.Array, shape (n,), bool
     goal : jax.Array, scalar
         On the residual max |F(z) - z|.
-    max_steps : jax.Array, scalar, int
-        Budget of each start.
+    max_steps, inner : jax.Array, scalar, int
+        Budget of each start, and of the inner iterations of each step.
 
     Returns
     -------
     Descent
-        `status` 0, -1 (the step of greatest descent would lower q by less than rounding), -2 or
-        -3. Rows that are not finite come back as they were given.
+        `status` 0, -1 (the step of greatest descent would lower q by less than rounding), -2, -3
+        or SLOW. Rows that are not finite come back as they were given.
     """
-    n, d = starts.shape
+    n, d = now.z.shape
     if n == 0 or d == 0:
-        return _begin(starts, Status.CONVERGED)
+        return dataclasses.replace(now, status=jnp.zeros((n,), jnp.int32))
     width = min(n, LANES)
-    results = _begin(starts, _UNFINISHED)
-    lanes = _begin(starts[:width], _UNFINISHED)
+    queue = jnp.argsort(~pending, stable=True)
+    count = jnp.sum(pending)
+    fresh = dataclasses.replace(begin(now.z), steps=now.steps)
+
+    def load(places):
+        rows, exists = queue[jnp.minimum(places, n - 1)], places < count
+        lanes = jax.tree.map(lambda a: a[rows], fresh)
+        status = jnp.where(exists, lanes.status, Status.CONVERGED).astype(jnp.int32)
+        return jnp.where(exists, rows, n), dataclasses.replace(lanes, status=status)
 
     def unfinished(carry):
         return jnp.any(carry[1] < n)
 
     def advance(carry):
         lanes, rows, following, results = carry
-        lanes = _advance(map_, lanes, goal, max_steps)
+        lanes = _advance(map_, lanes, goal, max_steps, inner)
         done = (lanes.status != _UNFINISHED) & (rows < n)
         target = jnp.where(done, rows, n)
         results = jax.tree.map(lambda a, b: a.at[target].set(b, mode="drop"), results, lanes)
-        fresh = following + jnp.cumsum(done) - 1
-        rows = jnp.where(done, jnp.minimum(fresh, n), rows)
-        loaded = _begin(starts[jnp.minimum(rows, n - 1)], _UNFINISHED)
+        places = following + jnp.cumsum(done) - 1
+        next_rows, loaded = load(places)
+        rows = jnp.where(done, next_rows, rows)
         lanes = jax.tree.map(lambda a, b: _select(done, a, b), loaded, lanes)
         return lanes, rows, following + jnp.sum(done), results
 
-    carry = (lanes, jnp.arange(width), jnp.asarray(width), results)
+    rows, lanes = load(jnp.arange(width))
+    carry = (lanes, rows, jnp.asarray(width), now)
     return jax.lax.while_loop(unfinished, advance, carry)[3]
 
 
-def _begin(z: jax.Array, status: int) -> Descent:
+def begin(z: jax.Array) -> Descent:
+    """Starts before their first step."""
     n = z.shape[0]
     return Descent(
         z=z,
         damping=jnp.full((n,), 1.0, z.dtype),
         growth=jnp.full((n,), 2.0, z.dtype),
         steps=jnp.zeros((n,), jnp.int32),
-        status=jnp.full((n,), status, jnp.int32),
+        mark=jnp.full((n,), jnp.inf, z.dtype),
+        status=jnp.full((n,), _UNFINISHED, jnp.int32),
     )
 
 
-def _advance(map_: Map, now: Descent, goal: jax.Array, max_steps: jax.Array) -> Descent:
+def _advance(
+    map_: Map, now: Descent, goal: jax.Array, max_steps: jax.Array, inner: jax.Array
+) -> Descent:
     """One step of every lane that still needs one; the others get their status."""
     d = now.z.shape[1]
     eps = jnp.finfo(now.z.dtype).eps
@@ -118,11 +146,14 @@ def _advance(map_: Map, now: Descent, goal: jax.Array, max_steps: jax.Array) -> 
     status = jnp.where(now.steps >= max_steps, Status.MAX_STEPS, now.status)
     status = jnp.where(jnp.max(jnp.abs(g), axis=1) <= goal, Status.CONVERGED, status)
     status = jnp.where(jnp.isfinite(q), status, Status.NONFINITE).astype(jnp.int32)
+    measured = now.steps % _WINDOW == 0
+    slow = measured & (q > _PROGRESS * now.mark)
+    status = jnp.where(slow & (status == _UNFINISHED), SLOW, status).astype(jnp.int32)
     active = status == _UNFINISHED
 
     mu = now.damping * 2 * q / d
     slope = -transposed(g)[0]
-    step = cgls(push, lambda u: transposed(u)[0], g, mu, active)
+    step = cgls(push, lambda u: transposed(u)[0], g, mu, active, inner)
     predicted = 0.5 * _dot(step, slope) + 0.5 * mu * _dot(step, step)
     z = now.z + step
     g = defect(z)
@@ -137,6 +168,7 @@ def _advance(map_: Map, now: Descent, goal: jax.Array, max_steps: jax.Array) -> 
         damping=now.damping * jnp.where(accepted, shrink, jnp.where(active, now.growth, 1)),
         growth=jnp.where(accepted, 2, jnp.where(active, 2 * now.growth, now.growth)),
         steps=now.steps + active.astype(jnp.int32),
+        mark=jnp.where(measured, q, now.mark),
         status=status.astype(jnp.int32),
     )
 
@@ -147,19 +179,19 @@ def cgls(
     g: jax.Array,
     mu: jax.Array,
     active: jax.Array,
+    inner: jax.Array,
 ) -> jax.Array:
     """Minimise |g + A s|^2 + mu |s|^2 row by row.
 
     A row is finished when its normal equations hold to a tenth of the start, or to |g| where that
-    is less (which makes the steps near a root Newton's), and after 2 d iterations at the latest.
+    is less (which makes the steps near a root Newton's), and after `inner` iterations at most.
     """
-    d = g.shape[1]
     slope = -pull(g)
     first = _dot(slope, slope)
     wanted = jnp.clip(_dot(g, g), 64 * jnp.finfo(g.dtype).eps, 0.01) * first
 
     def unfinished(carry):
-        return (carry[0] < 2 * d) & jnp.any(carry[-1])
+        return (carry[0] < inner) & jnp.any(carry[-1])
 
     def iterate(carry):
         i, s, r, p, size, busy = carry

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from rnndyn.core import validation
 from rnndyn.core.pytree import pytree
 from rnndyn.core.status import Status
-from rnndyn.maps import Map
+from rnndyn.maps import HeldCell, Iterated, Map
 from rnndyn.points.resolvent import distance_to_instability, kreiss_constant
 
 RESOLVENT_SIZE = 32  # d above which the resolvent is left out unless asked for
@@ -140,6 +140,44 @@ def stability(map_: Map, z: jax.Array, *, resolvent: bool | None = None) -> Stab
     if resolvent is None:
         resolvent = z.shape[1] <= RESOLVENT_SIZE
     return _stability(map_, z, bool(resolvent))
+
+
+@jax.jit
+def input_jacobian(map_: Map, z: jax.Array) -> jax.Array:
+    """dF/dx at states z of a held cell: how a small input moves the state.
+
+    Parameters
+    ----------
+    map_ : Map
+        From `hold`, or an iterate of such a map (the input then changes in every step).
+    z : jax.Array, shape (m, d)
+
+    Returns
+    -------
+    jax.Array, shape (m, d, size of x)
+        Entry (i, j) of a row is dF_i/dx_j at the input that is held.
+
+    Raises
+    ------
+    ValueError
+        If the map is not a held cell's.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, rnndyn as rd
+    >>> cell = rd.cells.Vanilla(3, 8)
+    >>> quiet = rd.hold(cell, cell.init(jax.random.key(0)), x=jnp.zeros(3))
+    >>> rd.input_jacobian(quiet, jnp.zeros((5, 8))).shape
+    (5, 8, 3)
+    """
+    rule = map_.rule.rule if isinstance(map_.rule, Iterated) else map_.rule
+    if not isinstance(rule, HeldCell):
+        expected, got = "a map made by rd.hold", f"a map with the rule {rule!r}"
+        advice = "differentiate map_.rule with respect to map_.args yourself"
+        raise ValueError(validation.sentence("map_", expected, got, advice))
+    validation.require_shape("z", z, ("m", "d"), "pass one point a row, z[None] for a single one")
+    params, x = map_.args
+    return jax.vmap(jax.jacfwd(lambda x, z: map_.rule(z, (params, x))), (None, 0))(x, z)
 
 
 @jax.jit(static_argnames="resolvent")

@@ -32,8 +32,13 @@ class UniquePoints:
     residual, sigma_min : jax.Array, shape (m,)
     kind : jax.Array, shape (m,), int
         A `Kind`.
+    nullity : jax.Array, shape (m,), int
+        Of a degenerate point, the local dimension of the continuum that it lies on: the least
+        among its starts, since where a continuum ends or bends more values vanish by chance.
     label : jax.Array, shape (n,), int
         For each start the row of its point, -1 where it ended at none of them.
+    missing : jax.Array, scalar
+        Estimate of the number of points that no start found (`rnndyn.points.unique.missing`).
     """
 
     z: jax.Array
@@ -43,7 +48,23 @@ class UniquePoints:
     residual: jax.Array
     sigma_min: jax.Array
     kind: jax.Array
+    nullity: jax.Array
     label: jax.Array
+    missing: jax.Array
+
+
+def missing(hits: Any) -> float:
+    """How many points were never hit, from how often the others were: a lower bound on average.
+
+    f1 (f1 - 1) / (2 (f2 + 1)), where f1 points were hit once and f2 twice (Chao 1984, Scand. J.
+    Stat. 11, in its bias-corrected form). It needs starts that are drawn independently.
+
+    >>> missing([5, 1, 1, 1, 2])
+    1.5
+    """
+    hits = np.asarray(hits)
+    once, twice = int(np.sum(hits == 1)), int(np.sum(hits == 2))
+    return once * (once - 1) / (2 * (twice + 1))
 
 
 def unique(
@@ -76,7 +97,8 @@ def unique(
     Notes
     -----
     Single linkage: two points are linked if they are of one kind and index and their distance is
-    at most atol (for degenerate points: or the sum of their radii), and a cluster is a connected
+    at most atol (for degenerate points: or the sum of their radii; for eight or more on a
+    continuum: or forty median distances between neighbours on it), and a cluster is a connected
     component. Equal points are merged on a grid first, so 10^5 starts on a few roots are cheap.
 
     Examples
@@ -101,6 +123,7 @@ def unique(
     eps = float(np.finfo(table.z.dtype).eps)
     near = np.sqrt(eps) * max(1.0, np.max(np.abs(z), initial=0.0)) if atol is None else atol
     reach = np.where(table.kind[rows] == Kind.DEGENERATE, table.radius[rows], 0.0)
+    reach = np.maximum(reach, _spacing(z, table.nullity[rows]))
     label = _clusters(z, table.kind[rows], table.index[rows], reach, near)
     best = _representatives(z, table.residual[rows], table.sigma_min[rows], label, near)
     chosen, hits = rows[best], np.bincount(label, minlength=best.size)[label[best]]
@@ -116,8 +139,25 @@ def unique(
         residual=jnp.asarray(table.residual[chosen]),
         sigma_min=jnp.asarray(table.sigma_min[chosen]),
         kind=jnp.asarray(table.kind[chosen]),
+        nullity=jnp.asarray(_least(table.nullity[rows], label, best.size)[label[best]]),
         label=jnp.asarray(renamed),
+        missing=jnp.asarray(missing(hits)),
     )
+
+
+def _spacing(z: np.ndarray, nullity: np.ndarray) -> np.ndarray:
+    """How far each point of a continuum reaches along it; 0 for all others.
+
+    Twenty median distances to the nearest neighbour of the same nullity: random points on a curve
+    leave gaps of about that. Fewer than 8 points are too few to tell.
+    """
+    reach = np.zeros(len(z))
+    for k in np.unique(nullity[nullity > 0]):
+        on = np.flatnonzero(nullity == k)
+        if len(on) >= 8:
+            nearest = KDTree(z[on]).query(z[on], k=2)[0][:, 1]
+            reach[on] = 20 * np.median(nearest)
+    return reach
 
 
 def _clusters(
@@ -141,6 +181,12 @@ def _clusters(
     a, b = a[linked], b[linked]
     graph = coo_array((np.ones(len(a)), (a, b)), shape=(len(z), len(z)))
     return connected_components(graph, directed=False)[1][cell]
+
+
+def _least(values: np.ndarray, label: np.ndarray, count: int) -> np.ndarray:
+    least = np.full(count, np.iinfo(values.dtype).max, values.dtype)
+    np.minimum.at(least, label, values)
+    return least
 
 
 def _representatives(

@@ -51,7 +51,8 @@ def test_relu_line_attractor_is_one_continuum():
     inside = np.min(np.asarray(found.z), axis=1) > 1e-6
     assert np.sum(inside & (np.asarray(found.status) == 0)) > 200
     assert set(np.asarray(found.kind)[inside].tolist()) == {int(Kind.DEGENERATE)}
-    assert len(unique(found, kinds=(Kind.DEGENERATE,)).z) == 1
+    points = unique(found, kinds=(Kind.DEGENERATE,))
+    assert points.nullity.tolist() == [1]
 
 
 def test_saturated_gates_yield_no_fakes():
@@ -76,6 +77,7 @@ def test_identity_is_degenerate_and_drift_has_no_root():
     moved = fixed_points(rd.Map(shifted, jnp.ones(2)), start)
     assert set(same.kind.tolist()) == {int(Kind.DEGENERATE)}
     assert same.steps.tolist() == [0] * 6
+    assert same.nullity.tolist() == [2] * 6 and moved.nullity.tolist() == [0] * 6
     assert np.array_equal(same.z, start)
     assert set(moved.status.tolist()) == {-1}
     assert set(moved.kind.tolist()) == {int(Kind.Q_MINIMUM)}
@@ -96,3 +98,19 @@ def test_index_and_sigma_min_against_numpy(d):
     assert np.all((ratio > 1 - tol("multiplier")) & (ratio < 1.01))
     apart = values[:, -1] < 0.5 * values[:, max(d - 2, 0)] if d > 1 else np.full(len(z), True)
     assert apart.any() and np.allclose(ratio[apart], 1, rtol=0, atol=tol("sigma_min"))
+
+
+def ring(z, radius):
+    return z * (1.5 - 0.5 * jnp.sum(z * z) / radius**2)
+
+
+def test_ring_attractor_is_one_curve_around_an_isolated_point():
+    """z (3 - |z|^2) / 2: every point of the unit circle is fixed, and the origin is a repeller."""
+    found = fixed_points(rd.Map(ring, jnp.asarray(1.0)), cube(STARTS, 2, 1.2))
+    points = unique(found, kinds=(Kind.ROOT, Kind.DEGENERATE))
+    roots_, rings = (np.asarray(points.kind) == kind for kind in (Kind.ROOT, Kind.DEGENERATE))
+    assert np.allclose(np.asarray(points.z)[roots_], 0, rtol=0, atol=tol("root"))
+    assert roots_.sum() == 1 and rings.sum() == 1
+    assert set(np.asarray(points.nullity)[rings].tolist()) == {1}
+    radius = np.linalg.norm(np.asarray(points.z)[rings], axis=1)
+    assert np.allclose(radius, 1, rtol=0, atol=tol("root_digits"))

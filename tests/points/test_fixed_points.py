@@ -120,6 +120,22 @@ def test_gradient_through_a_root_equals_differences():
     assert abs(slope - (ahead - behind) / 2e-5) < tol("root_slope") * abs(slope)
 
 
+def test_second_derivatives_through_a_root():
+    """z = 1 - 1/r of the logistic map: dz/dr = 1/r^2, d^2z/dr^2 = -2/r^3, both ways round."""
+
+    def root(r):
+        return fixed_points(rd.Map(quadratic, r), jnp.array([[0.55], [0.0]])).z[0, 0]
+
+    r = jnp.asarray(2.3)
+    for first in (jax.grad(root), jax.jacfwd(root)):
+        assert abs(first(r) - r**-2) < tol("root")
+    assert abs(jax.jit(jax.jacfwd(jax.grad(root)))(r) + 2 * r**-3) < tol("root")
+
+
+def quadratic(z, r):
+    return r * z * (1 - z)
+
+
 @pytest.mark.precision
 def test_dtype_is_kept():
     for dtype in {jnp.float32, jnp.zeros(()).dtype.type}:

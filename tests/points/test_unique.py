@@ -27,6 +27,7 @@ def found_at(z, kind=None, index=None, radius=None, residual=None):
         index=np.ones(n, int) if index is None else np.asarray(index),
         radius=column if radius is None else np.asarray(radius, float),
         passage=column,
+        nullity=np.zeros(n, int),
     )
 
 

@@ -1,0 +1,83 @@
+"""Trained 3-bit flip-flops: all 27 points, from starts as users take them; threads."""
+
+import threading
+
+import jax
+import numpy as np
+import pytest
+
+from rnndyn.points import Kind, dense, fixed_points, unique
+from tests.points.make_flip_flops import starts
+from tests.points.searches import histogram
+from tests.tolerances import tol
+
+
+@pytest.fixture(scope="module", params=["tanh16", "gru16"])
+def searched(request):
+    map_, begin = starts(request.param, 1024)
+    return map_, begin, fixed_points(map_, begin)
+
+
+def test_three_bits_are_27_points(searched):
+    """Sussillo & Barak 2013: C(3, k) 2^(3 - k) points with k unstable modes."""
+    map_, _, found = searched
+    points = unique(found)
+    assert histogram(map_, points) == [8, 12, 6, 1]
+    assert int(points.index_sum) == 1
+    assert float(np.max(points.residual)) < tol("root")
+    gap = jax.vmap(map_)(points.z) - points.z
+    assert float(np.max(np.abs(gap))) < tol("root")
+    assert float(points.missing) < 0.5
+
+
+def test_saturated_rows_are_no_roots(searched):
+    """Of the GRU's starts some run off to where its gates saturate; none of them is a ROOT."""
+    _, _, found = searched
+    root = np.asarray(found.kind) == Kind.ROOT
+    assert np.max(np.abs(np.asarray(found.z)[root])) < 1
+    assert np.sum(root) > 700
+
+
+def test_order_of_the_starts_does_not_matter(searched):
+    map_, begin, found = searched
+    order = np.random.default_rng(0).permutation(len(begin))
+    points, shuffled = unique(found), unique(fixed_points(map_, begin[order]))
+    assert np.allclose(points.z, shuffled.z, rtol=0, atol=tol("root"))
+    assert np.array_equal(points.index, shuffled.index)
+    assert np.max(np.abs(np.asarray(points.hits) - np.asarray(shuffled.hits))) <= 1
+
+
+def test_two_threads_share_one_compiled_search(searched):
+    """Stacked LAPACK calls in a loop would wait for each other's workers here, for ever."""
+    map_, begin, found = searched
+    results = {}
+
+    def work(name):
+        for _ in range(3):
+            results[name] = jax.block_until_ready(fixed_points(map_, begin))
+
+    threads = [threading.Thread(target=work, args=(i,), daemon=True) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert not any(thread.is_alive() for thread in threads)
+    for result in results.values():
+        assert np.array_equal(result.kind, found.kind)
+
+
+def test_stacked_inverses_do_not_hang_in_threads():
+    a = jax.random.normal(jax.random.key(0), (64, 24, 24))
+    inverse = jax.jit(jax.vmap(dense.inverse))
+    jax.block_until_ready(inverse(a))
+    threads = [
+        threading.Thread(
+            target=lambda: [jax.block_until_ready(inverse(a)) for _ in range(20)], daemon=True
+        )
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert not any(thread.is_alive() for thread in threads)
