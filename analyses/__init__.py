@@ -6,7 +6,7 @@ SCRIPTS = (
     "spectra",
     "chaos",
     "pathways",
+    "cycles",
     "bifurcation_gru",
     "bifurcation_training",
 )
-SCRIPTS = ("gated", "skip_connected", "initialisation", "cycles")

@@ -35,11 +35,7 @@ from rnndyn.cells.scrnn import SCRNN, SCRNNParams
 from rnndyn.cells.statistical import FourierParams, FourierRU, StatisticalParams, StatisticalRU
 from rnndyn.cells.tkrnn import TKRNN, TKRNNParams
 from rnndyn.cells.unitary import UnitaryParams, UnitaryRNN
-from rnndyn.cells.written_memories import (
-    NormalisedPrototypeLSTM,
-    PrototypeLSTM,
-    PseudoLSTM,
-)
+from rnndyn.cells.written_memories import NormalisedPrototypeLSTM, PrototypeLSTM, PseudoLSTM
 
 CELLS: dict[str, type[Cell]] = {
     # no mechanism
@@ -137,10 +133,10 @@ __all__ = [
     "NormalisedPrototypeLSTM",
     "NpRNN",
     "OrthogonalRNN",
-    "PeepholeLSTM",
-    "PeepholeParams",
     "PLRNN",
     "PLRNNParams",
+    "PeepholeLSTM",
+    "PeepholeParams",
     "ProjectedLSTM",
     "ProjectedParams",
     "PrototypeLSTM",

@@ -5,6 +5,7 @@ from rnndyn.flow.carry import carry
 from rnndyn.flow.contributions import Contributions, contributions
 from rnndyn.flow.covariant import CovariantVectors, covariant_vectors
 from rnndyn.flow.gradient_flow import GradientFlow, default_lags, gradient_flow
+from rnndyn.flow.leading import LeadingSingularVectors, leading_singular_vectors
 from rnndyn.flow.lyapunov import (
     LyapunovCheckpoint,
     LyapunovSpectrum,
@@ -14,8 +15,6 @@ from rnndyn.flow.lyapunov import (
 from rnndyn.flow.nonnormality import NonNormality, TransientGrowth, non_normality, transient_growth
 from rnndyn.flow.pathways import Pathways, pathways
 from rnndyn.flow.shattering import Shattering, brown_autocorrelation, shattering
-from rnndyn.flow.leading import LeadingSingularVectors, leading_singular_vectors
-from rnndyn.flow.lyapunov import LyapunovSpectrum, kaplan_yorke, lyapunov_spectrum
 from rnndyn.flow.singular_spectra import SingularSpectra, singular_spectra
 from rnndyn.flow.stream import lyapunov_stream
 
@@ -23,8 +22,8 @@ __all__ = [
     "Contributions",
     "CovariantVectors",
     "GradientFlow",
-    "LyapunovCheckpoint",
     "LeadingSingularVectors",
+    "LyapunovCheckpoint",
     "LyapunovSpectrum",
     "NonNormality",
     "Pathways",

@@ -3,6 +3,7 @@
 from rnndyn.points.certify import Kind
 from rnndyn.points.cycles import Cycles, cycles
 from rnndyn.points.fixed_points import FixedPoints, fixed_points
+from rnndyn.points.fpf import FixedPointFinderPoints, to_fpf
 from rnndyn.points.multipliers import CycleStability, cycle_stability
 from rnndyn.points.piecewise_linear import (
     Continua,
@@ -11,7 +12,8 @@ from rnndyn.points.piecewise_linear import (
     piecewise_linear,
     piecewise_linear_cycles,
 )
-from rnndyn.points.stability import PointType, Stability, stability
+from rnndyn.points.search import Search, search
+from rnndyn.points.stability import PointType, Stability, input_jacobian, stability
 from rnndyn.points.unique import UniquePoints, unique
 
 __all__ = [
@@ -19,12 +21,6 @@ __all__ = [
     "CycleStability",
     "Cycles",
     "ExactCycles",
-from rnndyn.points.fpf import FixedPointFinderPoints, to_fpf
-from rnndyn.points.search import Search, search
-from rnndyn.points.stability import PointType, Stability, input_jacobian, stability
-from rnndyn.points.unique import UniquePoints, unique
-
-__all__ = [
     "FixedPointFinderPoints",
     "FixedPoints",
     "Kind",
@@ -36,9 +32,9 @@ __all__ = [
     "cycle_stability",
     "cycles",
     "fixed_points",
+    "input_jacobian",
     "piecewise_linear",
     "piecewise_linear_cycles",
-    "input_jacobian",
     "search",
     "stability",
     "to_fpf",
