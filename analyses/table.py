@@ -45,6 +45,8 @@ ACROSS = {
     "mist": "MIST",
     "tkrnn": "TKRNN",
     "scrnn": "SCRNN",
+    "plrnn": "PLRNN",
+    "shallow_plrnn": "shallow PLRNN",
     "sru_oliva": "SRU (Oliva)",
     "fru": "FRU",
 }
