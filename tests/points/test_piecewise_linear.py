@@ -16,6 +16,7 @@ from rnndyn.points.piecewise_linear.form import relu_form
 from rnndyn.points.piecewise_linear.polytopes import nonempty
 from rnndyn.points.piecewise_linear.search import search
 from rnndyn.points.piecewise_linear.solve import Box
+from tests.points.relu_cells import CELLS, noisy
 from tests.points.searches import relu_net
 from tests.tolerances import tol
 
@@ -254,57 +255,6 @@ def test_a_cycle_on_a_border_is_flagged_and_counted_once():
     assert found.cycles[1].points.tolist() == [[[0.0]]]
 
 
-CELLS = {
-    "vanilla": rd.cells.Vanilla(2, 3, activation="relu"),
-    "irnn": rd.cells.IRNN(2, 3),
-    "np_rnn": rd.cells.NpRNN(2, 3),
-    "rin": rd.cells.RIN(2, 3),
-    "rin_dt": rd.cells.RIN(2, 3, depth=2),
-    "dirac": rd.cells.DiracRNN(2, 3),
-    "indrnn": rd.cells.IndRNN(2, 3),
-    "crelu": rd.cells.CReluRNN(2, 3),
-    "mirror": rd.cells.MirrorRNN(2, 2),
-    "plrnn": rd.cells.PLRNN(2, 3),
-    "shallow_plrnn": rd.cells.ShallowPLRNN(2, 3, width=5),
-    "stack": rd.cells.stack(rd.cells.IRNN(2, 2), rd.cells.NpRNN(2, 1)),
-    "dilated": rd.cells.dilate(rd.cells.IRNN(2, 2), 2),
-}
-
-
-def noisy(cell, seed=0, scale=0.8):
-    rng = np.random.default_rng(seed)
-    params = cell.init(jax.random.key(seed))
-    return jax.tree.map(
-        lambda leaf: 0.7 * leaf + scale * jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype),
-        params,
-    )
-
-
-@pytest.mark.parametrize("name", CELLS)
-def test_every_relu_cell_shows_its_matrices(name):
-    """The form read off the step equals the step, and its pieces have the step's Jacobians."""
-    cell = CELLS[name]
-    map_ = rd.hold(cell, noisy(cell), jnp.array([0.4, -0.3]))
-    d = rd.flatten(cell.initial_state(noisy(cell))).size
-    form = relu_form(map_, d)
-    z = np.random.default_rng(1).normal(size=(9, d))
-    image, s = form(z)
-    assert np.allclose(image, jax.vmap(map_)(jnp.asarray(z)), rtol=0, atol=tol("jacobian"))
-    pieces = form.pieces(s > 0)
-    jacobians = jax.vmap(map_.jacobian)(jnp.asarray(z))
-    assert np.allclose(pieces.jacobians, jacobians, rtol=0, atol=tol("jacobian"))
-    affine = np.einsum("nij,nj->ni", pieces.rows, z) + pieces.offsets
-    assert np.allclose(affine, s, rtol=0, atol=tol("jacobian"))
-    twice = relu_form(rd.iterate(map_, 2), d)
-    assert np.allclose(twice(z)[0], form(image)[0], rtol=0, atol=tol("step"))
-
-
-def test_positive_and_negative_part_are_one_switch():
-    cell = CELLS["crelu"]
-    form = relu_form(rd.hold(cell, noisy(cell), jnp.ones(2)), 3)
-    assert form.p_z.shape == (3, 3)
-
-
 def every_sequence(form, period, size):
     """Primitive cycles within |z| <= size by trying every sequence of patterns, one by one."""
     n, d = form.p_z.shape
@@ -426,18 +376,6 @@ def test_bad_input(rule, box_, message):
     with pytest.raises(ValueError) as caught:
         piecewise_linear(rd.Map(rule), 2, box=box_)
     assert str(caught.value) == message
-
-
-def test_clip_minimum_and_nested_kinks():
-    def clipped(z, w):
-        inner = jnp.minimum(jax.nn.relu(w @ z), 0.5)
-        return jnp.clip(inner - 0.2, -0.1, 0.25) + jnp.maximum(z, -z)[::-1]
-
-    w = jnp.array([[1.5, -0.7], [0.4, 1.1]])
-    form = relu_form(rd.Map(clipped, w), 2)
-    z = np.random.default_rng(0).normal(size=(64, 2))
-    expected = jax.vmap(rd.Map(clipped, w))(jnp.asarray(z))
-    assert np.allclose(form(z)[0], expected, rtol=0, atol=tol("elementary"))
 
 
 def test_results_are_pytrees():
