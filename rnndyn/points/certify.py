@@ -235,7 +235,9 @@ def _judge(map_: Map, at: _Local, point: Certified) -> Certified:
     kind = jnp.where(minimum, jnp.where(ghost, Kind.GHOST, Kind.Q_MINIMUM), Kind.NONE)
     kind = jnp.where(point.status == Status.STATIONARY, kind, point.kind).astype(jnp.int32)
     a = at.jacobian - jnp.eye(at.z.shape[0], dtype=at.z.dtype)
-    nullity = dense.nullity(a, jnp.maximum(_singular(at), at.smallest.value))
+    level, least = _singular(at), at.smallest.value
+    small = least <= jnp.sqrt(jnp.finfo(at.z.dtype).eps)
+    nullity = dense.nullity(a, jnp.where(small, jnp.maximum(level, 2 * least), level))
     return dataclasses.replace(
         point,
         kind=kind,

@@ -51,7 +51,8 @@ class FixedPoints:
         Of a ghost, the predicted number of steps that passing it takes; NaN of all else. A ghost
         is a fold away by a constant of length sqrt(2 speed) added to F, to second order.
     nullity : jax.Array, shape (n,), int
-        Of a degenerate point, how many singular values of dF/dz - I are 0 to rounding: the
+        Of a degenerate point, how many singular values of dF/dz - I are 0 to rounding, or as
+        small as the smallest where that is below sqrt(eps): the
         dimension of the continuum (1 a line or ring, 2 a plane) where it lies on one. 0 of all
         else.
     """

@@ -33,8 +33,8 @@ class UniquePoints:
     kind : jax.Array, shape (m,), int
         A `Kind`.
     nullity : jax.Array, shape (m,), int
-        Of a degenerate point, the local dimension of the continuum that it lies on: the least
-        among its starts, since where a continuum ends or bends more values vanish by chance.
+        Of a degenerate point, the local dimension of the continuum that it lies on: the median
+        over the starts on it, those at a kink or an end where no singular value is 0 left out.
     label : jax.Array, shape (n,), int
         For each start the row of its point, -1 where it ended at none of them.
     missing : jax.Array, scalar
@@ -139,7 +139,7 @@ def unique(
         residual=jnp.asarray(table.residual[chosen]),
         sigma_min=jnp.asarray(table.sigma_min[chosen]),
         kind=jnp.asarray(table.kind[chosen]),
-        nullity=jnp.asarray(_least(table.nullity[rows], label, best.size)[label[best]]),
+        nullity=jnp.asarray(_dimensions(table.nullity[rows], label)[label[best]]),
         label=jnp.asarray(renamed),
         missing=jnp.asarray(missing(hits)),
     )
@@ -183,10 +183,12 @@ def _clusters(
     return connected_components(graph, directed=False)[1][cell]
 
 
-def _least(values: np.ndarray, label: np.ndarray, count: int) -> np.ndarray:
-    least = np.full(count, np.iinfo(values.dtype).max, values.dtype)
-    np.minimum.at(least, label, values)
-    return least
+def _dimensions(nullity: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """The median nullity of each cluster over those of its rows where it is not 0."""
+    dimension = np.zeros(np.max(label, initial=-1) + 1, int)
+    for cluster in np.unique(label[nullity > 0]):
+        dimension[cluster] = np.median(nullity[(label == cluster) & (nullity > 0)])
+    return dimension
 
 
 def _representatives(
