@@ -169,6 +169,7 @@ def _spread(swept: Sweep, values: jax.Array) -> jax.Array:
     scale = jnp.where(jnp.any(swept.factor.rows != 0, axis=1), swept.factor.scale, -jnp.inf)
     noise = (swept.rank < len(scale)) & (swept.rounding > 0.01)
     apart = jnp.abs(scale[None, :] - values[:, None])
+    apart = apart - jnp.min(apart, axis=1, keepdims=True)
     weights = jnp.where((scale > -jnp.inf)[None, :], jnp.exp(-apart), 0)
     most = jnp.max(jnp.where(noise, jnp.zeros_like(swept.rounding), swept.rounding))
     return weights @ jnp.where(noise, most, swept.rounding)

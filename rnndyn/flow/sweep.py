@@ -176,7 +176,7 @@ def _renewed(carry: _Carry, frame: jax.Array, r: jax.Array, lost: jax.Array) -> 
 
 def _unit(r: jax.Array) -> jax.Array:
     """Rounding of a step: products, factors and their own product, a few sqrt(n) eps each."""
-    return jnp.asarray(16 * np.sqrt(len(r)) * jnp.finfo(r.dtype).eps, r.dtype)
+    return jnp.asarray(4 * np.sqrt(len(r)) * jnp.finfo(r.dtype).eps, r.dtype)
 
 
 def _next_interval(carry: _Carry, kept: jax.Array, aim: float) -> jax.Array:
