@@ -85,7 +85,7 @@ from rnndyn.points import (
 )
 from rnndyn.simulate import BidirectionalRun, Trajectory, sample_states, simulate
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Attractor",
