@@ -224,10 +224,12 @@ def _attempt(source: Any, now: _Stretch, length: jax.Array) -> _Stretch:
     error = now.error + made.error
     after = (position, made.frame, finite, now.done + steps, now.growth + made.growth, error)
     before = (carry.position, carry.frame, carry.finite, now.done, now.growth, now.error)
-    kept = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), after, before)
-    left = budget - jnp.max(jnp.where(accepted, error, now.error))
+    position, frame, finite, done, growth, spent = jax.tree.map(
+        lambda new, old: jnp.where(accepted, new, old), after, before
+    )
+    left = budget - jnp.max(spent)
     pace = _next_pace(carry.pace, steps, accepted | hard, jnp.max(made.error), left)
-    return _Stretch(Carry(kept[0], kept[1], pace, kept[2]), *kept[3:], hard)
+    return _Stretch(Carry(position, frame, pace, finite), done, growth, spent, hard)
 
 
 def _step(source: Any, position: Any, panel: jax.Array) -> tuple[Any, jax.Array]:
