@@ -239,9 +239,9 @@ def _sweep(whole, kept, masks, asked, ends, automaton):
 
 def _letters(whole, kept, masks, at) -> jax.Array:
     """The parts of one step's Jacobian, transposed, (letters, d, d); they sum to it."""
-    transposed = graded.transposed_jacobian(whole, at)
+    transposed = whole.transposed(at)
     if masks is None:
-        first = graded.transposed_jacobian(kept, at)
+        first = kept.transposed(at)
         return jnp.stack([first, transposed - first])
     return jnp.where(masks, transposed, jnp.zeros_like(transposed))
 
