@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -134,10 +135,15 @@ def _train(cell, config, keys, clipped):
     def step(carry, key):
         theta, memory = carry
         value, slope = jax.value_and_grad(loss)(theta, *_batch(key, config))
-        change, memory = optimiser.update(slope, memory, theta)
+        with jax.numpy_dtype_promotion("standard"):  # optax relies on it
+            change, memory = optimiser.update(slope, memory, theta)
         params, read_out = optax.apply_updates(theta, change)
         params = jax.tree.map(lambda a, b: jnp.where(clipped, a, b), clip(params), params)
-        return ((params, read_out), memory), (value, optax.global_norm(slope[0]), theta[0])
+        return ((params, read_out), memory), (
+            value,
+            jnp.linalg.norm(ravel_pytree(slope[0])[0]),
+            theta[0],
+        )
 
     def run(key):
         key_cell, key_read, key_data = jax.random.split(key, 3)
