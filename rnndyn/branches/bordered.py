@@ -152,18 +152,24 @@ def _linear(family, kind: str, x, value, slope, null: Null, borders) -> tuple[An
     """Jacobian and value of the system in x."""
     n = slope.shape[1]
 
-    def product(u):
+    def value_at(z, s):
+        return family.rule(s)(z)
+
+    def product(z, s):
         """w^T (dG v) as real numbers, for fixed w and v."""
         w, v = null.left, null.right
         if kind == "branch_point":
-            return jnp.stack([w @ jax.jvp(family, (u,), (v[:, i],))[1] for i in (0, 1)])
-        parts = [jax.jvp(family, (u,), (jnp.append(part, 0),))[1] for part in _parts(v[:, 0])]
+            whole = [jax.jvp(value_at, (z, s), (v[:-1, i], v[-1, i]))[1] for i in (0, 1)]
+            return jnp.stack([w @ part for part in whole])
+        parts = [jax.jvp(family.rule(s), (z,), (part,))[1] for part in _parts(v[:, 0])]
         if kind in MULTIPLIER:
             return (w @ parts[0])[None]
         a, b = w.real, w.imag
         return jnp.stack([a @ parts[0] - b @ parts[1], a @ parts[1] + b @ parts[0]])
 
-    by_u = -jax.jacfwd(product)(x[:n])
+    z, s = x[: n - 1], x[n - 1]
+    by_s = jax.jacfwd(product, argnums=1)(z, s)[:, None]
+    by_u = -jnp.concatenate([jax.jacfwd(product)(z, s), by_s], axis=1)
     if kind in MULTIPLIER:
         return jnp.concatenate([slope, by_u]), jnp.append(value, null.test)
     if kind == "branch_point":

@@ -256,7 +256,7 @@ def _branch(problem: Problem, nodes: Node, values, events, ends) -> Branch:
     }
     events = tuple(finish(problem.family, event, problem.period) for event in events)
     stop = (ends[0].name.lower(), ends[1].name.lower())
-    return jax.device_put(Branch(**numbers, events=events, stop=stop, period=problem.period))
+    return Branch(**jax.device_put(numbers), events=events, stop=stop, period=problem.period)
 
 
 def _orbits(problem: Problem, u: Any) -> Any:

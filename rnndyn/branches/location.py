@@ -1,6 +1,7 @@
-"""Extended systems whose roots are bifurcations, solved to the precision at hand.
+"""Systems whose roots are bifurcations, solved to the precision at hand.
 
-Each has as many equations as unknowns and a regular root at the generic bifurcation, where
+Bordered test functions (`bordered`) come first, extended systems where those are singular. Each of
+the latter has as many equations as unknowns and a regular root at the generic bifurcation, where
 F(z) = z alone is singular: Moore & Spence 1980 for the fold and its kin with other multipliers;
 Moore, The numerical treatment of non-trivial bifurcation points, 1980, for the branch point.
 """
@@ -89,10 +90,7 @@ def _described(family: Family, kind: str, root: jax.Array, residual, vectors) ->
     known = {"fold": 0.0, "branch_point": 0.0, "flip": jnp.pi}
     angle = jnp.asarray(known.get(kind, root[-1]), root.dtype)
     u = root if kind in bordered.MULTIPLIER and vectors is not None else root[:-1]
-
-    def rule(z):
-        return family(jnp.append(z, u[-1])) + z
-
+    rule = family.rule(u[-1])
     coefficient, cubic = _coefficients(rule, kind, u[:-1], angle, vectors)
     jacobian = jax.jacfwd(rule)(u[:-1])
     usable = jnp.all(jnp.isfinite(jacobian))
