@@ -64,8 +64,8 @@ def continuation(
         Bound on max |F(z) - z|, relative to max(1, max |z|); by default 1024 eps.
     eigenvalues : {"all", "near"}
         "near" leaves them NaN at points where none can have crossed the unit circle (each has
-        moved by less than its distance from it between the two points around): a fifth of the
-        time at d = 64.
+        moved by less than its distance from it between the two points around): half the time at
+        d = 64.
 
     Returns
     -------

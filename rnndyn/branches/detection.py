@@ -14,7 +14,7 @@ import numpy as np
 
 from rnndyn.branches import spectra
 from rnndyn.branches.arclength import Family, Node, between
-from rnndyn.branches.location import locate
+from rnndyn.branches.location import located
 from rnndyn.core.pytree import pytree
 from rnndyn.core.status import Status
 
@@ -131,9 +131,7 @@ def _try(family, a: Spot, b: Spot, kind: str, at: float, angle: float, tol) -> d
 
 
 def _located(family: Family, kind: str, guess: Any, angle: float, tol) -> dict[str, Any]:
-    found = jax.device_get(locate(family, kind, guess, np.asarray(angle, guess.dtype)))
-    loose = 64 * float(tol) * max(1.0, float(np.max(np.abs(found.u[:-1]), initial=0)))
-    good = bool(found.residual <= loose) and bool(np.all(np.isfinite(found.u)))
+    found, good = located(family, kind, guess, angle, tol)
     return {
         "kind": kind,
         "u": found.u,

@@ -13,7 +13,7 @@ from rnndyn.branches.arclength import SMALL, Family, Node, Sizes, Stop, defect, 
 from rnndyn.branches.branch import STATUS, Branch
 from rnndyn.branches.detection import find_events
 from rnndyn.branches.events import finish
-from rnndyn.branches.location import locate
+from rnndyn.branches.location import located
 from rnndyn.branches.spectra import filled, spectra, unstable
 from rnndyn.core.pytree import pytree, specification, static
 from rnndyn.core.status import Status
@@ -215,7 +215,7 @@ def _shrinks(problem: Problem, event: dict[str, Any]) -> bool:
 def _of_the_half(problem: Problem, event: dict[str, Any]) -> dict[str, Any]:
     """The flip of the shorter cycle that is a branch point of the longer; else as it was."""
     u, half = event["u"], problem.period // 2
-    found = jax.device_get(locate(problem.iterated(half), "flip", u, np.asarray(np.pi, u.dtype)))
+    found, _ = located(problem.iterated(half), "flip", u, np.pi, problem.sizes.tol)
     if not float(np.max(np.abs(found.u - u))) <= _reach(u):
         return event
     named = {name: getattr(found, name) for name in ("u", "eigenvalues", "coefficient", "cubic")}
@@ -256,7 +256,7 @@ def _branch(problem: Problem, nodes: Node, values, events, ends) -> Branch:
     }
     events = tuple(finish(problem.family, event, problem.period) for event in events)
     stop = (ends[0].name.lower(), ends[1].name.lower())
-    return jax.device_put(Branch(**numbers, events=events, stop=stop, period=problem.period))
+    return Branch(**jax.device_put(numbers), events=events, stop=stop, period=problem.period)
 
 
 def _orbits(problem: Problem, u: Any) -> Any:

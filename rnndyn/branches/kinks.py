@@ -3,8 +3,10 @@
 Across a kink F is continuous and dF jumps by a matrix of rank one, a n^T, whose n is the normal
 of the border in u = (z, s). So nothing need be known of the map: beyond the border the branch
 goes on in the kernel of the other G_u, on the side that n names. It persists where the parameter
-goes on in the same direction and is a non-smooth fold where it turns back (Feigin 1978; di
-Bernardo et al., Piecewise-smooth Dynamical Systems, 2008, sec. 3.3). A host step.
+goes on in the same direction and is a non-smooth fold, the end of two fixed points, where it turns
+back; where det(I + J) has opposite signs on the two sides, a cycle of twice the period that visits
+both is born there or dies (Feigin 1978; di Bernardo et al., Piecewise-smooth Dynamical Systems,
+2008, sec. 3.3). A host step.
 """
 
 from typing import Any
@@ -83,10 +85,9 @@ def collision(family: Family, before: Node, after: Node, tol: Any) -> dict[str, 
     meeting = before.u + along[0] * before.tangent
     u, _, residual, _ = jax.device_get(correct_at(family, meeting, before.tangent, tol))
     good = residual <= float(tol) * max(1.0, float(np.max(np.abs(u[:-1]))))
-    persists = before.tangent[-1] * after.tangent[-1] > 0
     return {
         "kind": "border_collision",
-        "criticality": "persistence" if persists else "nonsmooth_fold",
+        "criticality": _classified(family, before, after),
         "u": u,
         "tangent": before.tangent,
         "angle": np.nan,
@@ -94,6 +95,16 @@ def collision(family: Family, before: Node, after: Node, tol: Any) -> dict[str, 
         "status": Status.CONVERGED if good else Status.MAX_STEPS,
         "along": 0.0,
     }
+
+
+def _classified(family: Family, before: Node, after: Node) -> str:
+    """Feigin's kind of a border collision between two points close to it on either side."""
+    if before.tangent[-1] * after.tangent[-1] <= 0:
+        return "nonsmooth_fold"
+    eye = np.eye(before.u.size - 1, dtype=before.u.dtype)
+    slopes = jax.device_get(_slopes(family, before.u, after.u))
+    signs = [np.linalg.slogdet(slope[:, :-1] + 2 * eye)[0] for slope in slopes]
+    return "nonsmooth_flip" if signs[0] * signs[1] < 0 else "persistence"
 
 
 def _brackets(family, a: Node, b: Node, tol: Any, smallest: float) -> list[tuple[Node, Node]]:

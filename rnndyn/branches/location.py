@@ -1,16 +1,19 @@
-"""Extended systems whose roots are bifurcations, solved to the precision at hand.
+"""Systems whose roots are bifurcations, solved to the precision at hand.
 
-Each has as many equations as unknowns and a regular root at the generic bifurcation, where
+Bordered test functions (`bordered`) come first, extended systems where those are singular. Each of
+the latter has as many equations as unknowns and a regular root at the generic bifurcation, where
 F(z) = z alone is singular: Moore & Spence 1980 for the fold and its kin with other multipliers;
 Moore, The numerical treatment of non-trivial bifurcation points, 1980, for the branch point.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from rnndyn.branches import normal_forms
+from rnndyn.branches import bordered, normal_forms
 from rnndyn.branches.arclength import Family, size
 from rnndyn.core.pytree import pytree
 
@@ -42,9 +45,33 @@ class Located:
     angle: jax.Array
 
 
+def located(family: Family, kind: str, u: Any, angle: float, tol: Any) -> tuple[Located, bool]:
+    """The bifurcation of one kind near u (numpy), and whether it is one; a host step.
+
+    `angle` is the guessed argument of its multiplier. The bordered test functions come first; where
+    they are singular, as with a kernel of more than one dimension, the extended system with
+    least-norm steps follows.
+    """
+    found = None
+    for method in (locate, locate_degenerate):
+        found = jax.device_get(method(family, kind, u, np.asarray(angle, u.dtype)))
+        loose = 64 * float(tol) * max(1.0, float(np.max(np.abs(found.u[:-1]), initial=0)))
+        if found.residual <= loose and np.all(np.isfinite(found.u)):
+            return found, True
+    return found, False
+
+
 @jax.jit(static_argnames="kind")
 def locate(family: Family, kind: str, u: jax.Array, angle: jax.Array) -> Located:
-    """The bifurcation of one kind near u; `angle` is the guessed argument of its multiplier."""
+    """The bifurcation near u by its bordered test function, in d + 1 or d + 2 unknowns."""
+    root, null = bordered.solve(family, kind, u, angle)
+    residual = bordered.residual(family, kind, root, null)
+    return _described(family, kind, root, residual, bordered.critical_vectors(kind, null))
+
+
+@jax.jit(static_argnames="kind")
+def locate_degenerate(family: Family, kind: str, u: jax.Array, angle: jax.Array) -> Located:
+    """The bifurcation near u by an extended system, in 2 d + 1 to 3 d + 2 unknowns."""
     system, guess = {
         "fold": lambda: _real(family, u, 1),
         "flip": lambda: _real(family, u, -1),
@@ -52,16 +79,19 @@ def locate(family: Family, kind: str, u: jax.Array, angle: jax.Array) -> Located
         "neimark_sacker": lambda: _complex(family, u, angle),
     }[kind]()
     root = _newton(system, guess)
-    u, residual = root[: u.size], size(system(root))
+    residual = size(system(root))
     if kind == "branch_point":
         residual = jnp.maximum(residual, jnp.abs(root[u.size]))
+    return _described(family, kind, root[: u.size + 1], residual, None)
+
+
+def _described(family: Family, kind: str, root: jax.Array, residual, vectors) -> Located:
+    """What is reported of a root (u, ...), whose next unknown is the angle of a complex pair."""
     known = {"fold": 0.0, "branch_point": 0.0, "flip": jnp.pi}
-    angle = jnp.asarray(known.get(kind, root[u.size]), u.dtype)
-
-    def rule(z):
-        return family(jnp.append(z, u[-1])) + z
-
-    coefficient, cubic = _coefficients(rule, kind, u[:-1], angle)
+    angle = jnp.asarray(known.get(kind, root[-1]), root.dtype)
+    u = root if kind in bordered.MULTIPLIER and vectors is not None else root[:-1]
+    rule = family.rule(u[-1])
+    coefficient, cubic = _coefficients(rule, kind, u[:-1], angle, vectors)
     jacobian = jax.jacfwd(rule)(u[:-1])
     usable = jnp.all(jnp.isfinite(jacobian))
     eigenvalues = jnp.linalg.eigvals(jnp.where(usable, jacobian, 0))
@@ -69,13 +99,15 @@ def locate(family: Family, kind: str, u: jax.Array, angle: jax.Array) -> Located
     return Located(u, residual, eigenvalues, coefficient, cubic, angle)
 
 
-def _coefficients(rule: Callable, kind: str, z: jax.Array, angle: jax.Array):
+def _coefficients(rule: Callable, kind: str, z: jax.Array, angle: jax.Array, vectors: Any):
     none = jnp.full((), jnp.nan, z.dtype)
     if kind == "neimark_sacker":
-        return normal_forms.neimark_sacker(rule, z, angle), jax.lax.complex(none, none)
-    first, cubic = (
-        (normal_forms.flip(rule, z), none) if kind == "flip" else (normal_forms.fold(rule, z))
-    )
+        d = normal_forms.neimark_sacker(rule, z, angle, vectors)
+        return d, jax.lax.complex(none, none)
+    if kind == "flip":
+        first, cubic = normal_forms.flip(rule, z, vectors), none
+    else:
+        first, cubic = normal_forms.fold(rule, z, vectors)
     zero = jnp.zeros((), z.dtype)
     return jax.lax.complex(first, zero), jax.lax.complex(cubic, zero)
 

@@ -48,12 +48,22 @@ def point(sides, mu):
     return np.array([[x, -delta * x] for x, (_, delta) in zip(x, sides, strict=True)])
 
 
+def has_two_cycle(sides, mu):
+    """Whether the cycle through both sides exists: one linear system, and the signs of x."""
+    left, right = (np.array([[tau, 1.0], [-delta, 0.0]]) for tau, delta in sides)
+    whole = np.block([[np.eye(2), -right], [-left, np.eye(2)]])
+    x = np.linalg.solve(whole, [mu, 0.0, mu, 0.0])
+    return bool(x[0] < 0 < x[2])
+
+
 @pytest.mark.precision
 @pytest.mark.parametrize(
     "sides, start, kind",
     [
-        ([(0.5, 0.3), (-1.5, 0.4)], (-1.0, 0), "persistence"),
-        ([(0.5, 0.3), (-1.5, 0.4)], (1.0, 1), "persistence"),
+        ([(0.5, 0.3), (-1.5, 0.4)], (-1.0, 0), "nonsmooth_flip"),
+        ([(0.5, 0.3), (-1.5, 0.4)], (1.0, 1), "nonsmooth_flip"),
+        ([(0.5, 0.3), (-0.5, 0.4)], (-1.0, 0), "persistence"),
+        ([(-1.7, 0.3), (-1.5, 0.4)], (1.0, 1), "persistence"),
         ([(1.7, 0.3), (-1.7, 0.3)], (1.0, 1), "nonsmooth_fold"),
         ([(1.7, 0.3), (-1.7, 0.3)], (1.0, 0), "nonsmooth_fold"),
         ([(-1.7, 0.3), (1.7, 0.3)], (-1.0, 1), "nonsmooth_fold"),
@@ -61,7 +71,8 @@ def point(sides, mu):
     ],
 )
 def test_the_border_collision_normal_form(sides, start, kind):
-    """Feigin: a non-smooth fold where det(I - J) changes sign, persistence where it does not."""
+    """Feigin: a non-smooth fold where det(I - J) changes sign; otherwise a 2-cycle that there is
+    on one side of the event only, or on neither."""
     mu, side = start
     family = Partial(normal_form, jnp.array(sides))
     branch = rd.continuation(
@@ -73,6 +84,8 @@ def test_the_border_collision_normal_form(sides, start, kind):
     close(np.append(event.z, event.parameter), np.zeros(3))
     determinants = [1 - tau + delta for tau, delta in sides]
     assert (np.prod(determinants) < 0) == (kind == "nonsmooth_fold")
+    if kind != "nonsmooth_fold":
+        assert sum(has_two_cycle(sides, m) for m in (-1, 1)) == (kind == "nonsmooth_flip")
     other = mu if kind == "nonsmooth_fold" else -mu
     want = [np.append(point(sides, m)[s], m) for m, s in ((mu, side), (other, 1 - side))]
     got = np.column_stack([branch.z, branch.parameter])[[0, -1]]
