@@ -11,7 +11,7 @@ from rnndyn.core.pytree import pytree
 from rnndyn.maps import Map
 from rnndyn.points import dense
 from rnndyn.points.certify import Kind, certify, undecided
-from rnndyn.points.solver import begin, descend, evaluate
+from rnndyn.points.solver import begin, descend, evaluate, relax
 
 DEFAULT_TOL = 1000  # multiple of eps; the search always goes on to this where it can
 ROUNDS = (1e-2, 1e-4, 0.0)  # residuals at which roots are looked for; 0: all that is left
@@ -36,7 +36,8 @@ class FixedPoints:
         A `Kind`: ROOT 0, Q_MINIMUM 1, GHOST 2, DEGENERATE 3, NONE 4. Only status 0 can be a ROOT
         or DEGENERATE; trust no point as a fixed point whose kind is not ROOT.
     steps : jax.Array, shape (n,), int
-        Steps tried; 0 where the residual of the start was small enough.
+        Steps tried, those of the map itself included; 0 where the residual of the start was
+        small enough.
     sigma_min : jax.Array, shape (n,)
         Smallest singular value of dF/dz - I, which says how isolated the point is. Found from
         above by 12 inverse iterations (to rounding where the second smallest is twice as large),
@@ -100,14 +101,17 @@ def fixed_points(
 
     Notes
     -----
-    Levenberg-Marquardt on q with matrix-free steps (see `points.solver`), which, unlike Newton's
-    method, stays in the basin it starts in and reaches saddles as well as stable points. It stops
-    at a residual of 1e-2, where the best point of all is polished by Newton steps; if it proves to
+    Up to three steps of the map itself, as long as each halves |F(z) - z|, and then
+    Levenberg-Marquardt with matrix-free steps (see `points.solver`), which, unlike Newton's
+    method, stays in the basin it starts in and reaches saddles as well as stable points. Until the
+    last round the components of F(z) - z are divided by the lengths of the rows of dF/dz - I, so
+    that closing gates do not pass for roots; the last round lowers q itself. It stops at a
+    residual of 1e-2, where the best point of all is polished by Newton steps; if it proves to
     be an isolated root, all starts that one Newton step with its inverse brings four times nearer
     end there too (see `points.certify`). What remains goes on to 1e-4, and then until the residual
     is at most min(tol, 1000 eps), the best step is predicted to lower q by less than 8 eps q and
     does not, 16 steps lower q by less than a factor of ten, or `max_steps` have been made; slow
-    rows may end with Newton steps on the gradient of q. Cost: about 6 steps of up to 32 products
+    rows may end with Newton steps on the gradient of q. Cost: about 6 steps of up to 40 products
     with the Jacobian a start, 12 more on arrival, and for each distinct root d evaluations for the
     Jacobian and 2 d^3 for its inverse, twice. Memory O(n d + d^2).
 
@@ -150,14 +154,15 @@ def _fixed_points(
     def search(carry, at):
         descent, table, pending = carry
         level, inner, last = at
-        descent = descend(frozen, descent, pending, level, max_steps, inner)
+        descent = descend(frozen, descent, pending, level, max_steps, inner, ~last)
         z = jnp.where(pending[:, None], descent.z, table.z)
         status = jnp.where(pending, descent.status, table.status)
         table = dataclasses.replace(table, z=z, status=status)
         table, pending = certify(frozen, table, pending, max_steps > 0, last, tol)
         return (descent, table, pending), None
 
-    carry = (begin(starts), undecided(starts), jnp.ones((n,), bool))
+    descent = relax(frozen, begin(starts), goal, max_steps)
+    carry = (descent, undecided(starts), jnp.ones((n,), bool))
     (descent, table, _), _ = jax.lax.scan(search, carry, (goals, inner, last))
     return FixedPoints(
         z=jax.vmap(_implicit, (None, 0, 0))(map_, table.z, table.kind == Kind.ROOT),

@@ -6,6 +6,11 @@ the least-squares problem (CGLS: Hestenes & Stiefel 1952, sec. 10); mu = damping
 the convergence quadratic (Fan & Yuan, Computing 74, 2005) and the damping follows the gain ratio
 (Nielsen 1999). A start that is finished leaves its lane to the next one, so that slow starts do
 not hold up the others.
+
+A gate that closes, as in F(z) - z = (1 - u) (n - z), takes q to zero far from any fixed point and
+spreads the singular values of A. Far from roots G is therefore divided, component by component,
+by the lengths of the rows of A at the present point, which undoes 1 - u: a diagonal form of the
+natural level functions |A^-1 G| (Deuflhard, Newton Methods for Nonlinear Problems, 2011, ch. 3).
 """
 
 import dataclasses
@@ -14,6 +19,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnndyn.core.pytree import pytree
 from rnndyn.core.status import Status
@@ -24,6 +30,9 @@ _UNFINISHED = 1  # in place of a status code
 SLOW = 2  # so is this: in _WINDOW steps q did not fall to _PROGRESS of what it was
 _WINDOW = 16
 _PROGRESS = 0.1
+_RELAXATIONS = 3  # steps of the map itself before the first step of the descent
+_PROBES = 8  # random vectors that measure the rows of A, to about a third of their length
+_SHORTEST = 1e-3  # rows count as at least that long
 
 
 @pytree
@@ -63,6 +72,7 @@ def descend(
     goal: jax.Array,
     max_steps: jax.Array,
     inner: jax.Array,
+    scaled: jax.Array,
 ) -> Descent:
     """Lower the speed q of the pending rows until their residual is at most `goal`, or it cannot.
 
@@ -76,6 +86,8 @@ def descend(
         On the residual max |F(z) - z|.
     max_steps, inner : jax.Array, scalar, int
         Budget of each start, and of the inner iterations of each step.
+    scaled : jax.Array, scalar, bool
+        Whether G is measured by the rows of A instead of by q. Minima of q need False.
 
     Returns
     -------
@@ -102,7 +114,7 @@ def descend(
 
     def advance(carry):
         lanes, rows, following, results = carry
-        lanes = _advance(map_, lanes, goal, max_steps, inner)
+        lanes = _advance(map_, lanes, goal, max_steps, inner, scaled)
         done = (lanes.status != _UNFINISHED) & (rows < n)
         target = jnp.where(done, rows, n)
         results = jax.tree.map(lambda a, b: a.at[target].set(b, mode="drop"), results, lanes)
@@ -130,21 +142,44 @@ def begin(z: jax.Array) -> Descent:
     )
 
 
+def relax(map_: Map, now: Descent, goal: jax.Array, max_steps: jax.Array) -> Descent:
+    """Follow the map itself from each start while a step halves |G|, three steps at most.
+
+    That removes what the map forgets at once, such as noise that takes a start out of the range of
+    F, for one evaluation a step.
+    """
+
+    def step(_, carry):
+        z, g, steps = carry
+        h = _defect(map_, z + g)
+        better = (_dot(h, h) <= 0.25 * _dot(g, g)) & (steps < max_steps)
+        better &= jnp.max(jnp.abs(g), axis=1, initial=0) > goal
+        return _select(better, z + g, z), _select(better, h, g), steps + better.astype(jnp.int32)
+
+    carry = (now.z, _defect(map_, now.z), now.steps)
+    z, _, steps = jax.lax.fori_loop(0, _RELAXATIONS, step, carry)
+    return dataclasses.replace(now, z=z, steps=steps)
+
+
 def _advance(
-    map_: Map, now: Descent, goal: jax.Array, max_steps: jax.Array, inner: jax.Array
+    map_: Map,
+    now: Descent,
+    goal: jax.Array,
+    max_steps: jax.Array,
+    inner: jax.Array,
+    scaled: jax.Array,
 ) -> Descent:
     """One step of every lane that still needs one; the others get their status."""
     d = now.z.shape[1]
     eps = jnp.finfo(now.z.dtype).eps
-
-    def defect(z):
-        return jax.vmap(evaluate, (None, 0))(map_, z) - z
-
-    g, push = jax.linearize(defect, now.z)
-    transposed = jax.linear_transpose(push, now.z)
+    g, push = jax.linearize(lambda z: _defect(map_, z), now.z)
+    residual = jnp.max(jnp.abs(g), axis=1)
+    weight = jnp.where(scaled, _row_weights(push, now.z), 1)
+    pull = jax.linear_transpose(lambda v: weight * push(v), now.z)
+    g = weight * g
     q = 0.5 * _dot(g, g)
     status = jnp.where(now.steps >= max_steps, Status.MAX_STEPS, now.status)
-    status = jnp.where(jnp.max(jnp.abs(g), axis=1) <= goal, Status.CONVERGED, status)
+    status = jnp.where(residual <= goal, Status.CONVERGED, status)
     status = jnp.where(jnp.isfinite(q), status, Status.NONFINITE).astype(jnp.int32)
     measured = now.steps % _WINDOW == 0
     slow = measured & (q > _PROGRESS * now.mark)
@@ -152,11 +187,11 @@ def _advance(
     active = status == _UNFINISHED
 
     mu = now.damping * 2 * q / d
-    slope = -transposed(g)[0]
-    step = cgls(push, lambda u: transposed(u)[0], g, mu, active, inner)
+    slope = -pull(g)[0]
+    step = cgls(lambda v: weight * push(v), lambda u: pull(u)[0], g, mu, active, inner)
     predicted = 0.5 * _dot(step, slope) + 0.5 * mu * _dot(step, step)
     z = now.z + step
-    g = defect(z)
+    g = weight * _defect(map_, z)
     gain = (q - 0.5 * _dot(g, g)) / predicted
     accepted = active & (gain > 1e-4)  # false where anything is NaN
     shrink = jnp.maximum(0.1, 1 - (2 * gain - 1) ** 3).astype(q.dtype)
@@ -171,6 +206,21 @@ def _advance(
         mark=jnp.where(measured, q, now.mark),
         status=status.astype(jnp.int32),
     )
+
+
+def _defect(map_: Map, z: jax.Array) -> jax.Array:
+    return jax.vmap(evaluate, (None, 0))(map_, z) - z
+
+
+def _row_weights(push: Callable[[jax.Array], jax.Array], z: jax.Array) -> jax.Array:
+    """One over the lengths of the rows of A: a random sign vector v has E (A v)_i^2 = |A_i|^2."""
+    signs = np.sign(np.random.default_rng(0).standard_normal((_PROBES, z.shape[1])))
+
+    def add(total, v):
+        return total + push(jnp.broadcast_to(v, z.shape)) ** 2, None
+
+    total, _ = jax.lax.scan(add, jnp.zeros_like(z), jnp.asarray(signs, z.dtype))
+    return 1 / jnp.maximum(jnp.sqrt(total / _PROBES), _SHORTEST)
 
 
 def cgls(

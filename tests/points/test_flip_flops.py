@@ -38,6 +38,15 @@ def test_saturated_rows_are_no_roots(searched):
     assert np.sum(root) > 700
 
 
+def test_closing_gates_hide_no_point():
+    """On q alone 4 of 10 of these starts end where gates close, and the central saddle is lost."""
+    map_, begin = starts("gru64", 1024)
+    points = unique(fixed_points(map_, begin))
+    assert histogram(map_, points) == [8, 12, 6, 1]
+    assert int(points.index_sum) == 1
+    assert float(np.max(points.residual)) < tol("root")
+
+
 def test_order_of_the_starts_does_not_matter(searched):
     map_, begin, found = searched
     order = np.random.default_rng(0).permutation(len(begin))
