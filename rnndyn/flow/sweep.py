@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnndyn.core.factor import eliminate
 from rnndyn.core.pytree import pytree
 from rnndyn.flow import graded
 from rnndyn.flow.graded import Rows
@@ -135,7 +136,7 @@ def _by_elimination(lin: Linearization, newest: Any, length: Any, carry: _Carry)
         return jax.lax.cond(due, renew, lambda carry: carry, carry), None
 
     def renew(carry):
-        frame, r = graded.eliminate(carry.frame)
+        frame, r = eliminate(carry.frame)
         return _renewed(carry, frame, r, graded.losses(r))
 
     carry = replace(carry, loss=jnp.zeros_like(carry.loss))
