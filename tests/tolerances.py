@@ -94,6 +94,11 @@ MULTIPLES = {
     "graded_multiplier": (2**17, "relative: 12 factors of condition 1e3; 3e-11 in float64"),
     "exact_cycle": (2**10, "absolute: one linear system of size <= 58, condition <= 100"),
     "rational_digits": (2**20, "oracles printed to eight digits or more; < 3e-10"),
+    # factorisations
+    "factor": (
+        64,
+        "relative to a row, or absolute at size 1: one factorisation, d <= 7",
+    ),
 }
 
 

@@ -4,8 +4,8 @@ The first i columns of a frame F span the i-th space of a flag. J F = F' U with 
 keeps every one of those spans, whatever the shape of F, so the growth of direction i over a
 stretch is the sum of log |u_ii| and log |r_ii| of one QR of the last frame: in exact arithmetic
 what QR at every step gives. U here is the triangular factor of Gaussian elimination with row
-pivoting (Rutishauser's Treppeniteration): 2/3 d^3 flops where QR with its Q takes 8/3 d^3, and
-rows of very different sizes (saturated units) keep errors of their own size.
+exchanges (`core.factor`), and rows of very different sizes (saturated units) keep errors of their
+own size.
 
 Between two eliminations the columns turn towards each other and log |u_ii| loses digits; how many
 the factors themselves say. A relative error eps of the entries of the panel F' U, row r of size
@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnndyn.core.factor import lu, scaled_columns
 from rnndyn.core.pytree import pytree, static
 from rnndyn.flow import graded
 from rnndyn.flow.diagonal import log_modulus
@@ -243,13 +244,8 @@ def _eliminate(panel: jax.Array, steps: jax.Array | int = 1) -> tuple[_Eliminati
     Zero rows give exact zeros at the end of U, and those log |u_ii| = -inf without error. The
     sizes of the panel's columns are returned too, NaN or infinite where it is not finite.
     """
-    rows, k = panel.shape
-    packed, _, order = jax.lax.linalg.lu(panel)
-    place = jnp.zeros_like(order).at[order].set(jnp.arange(rows, dtype=order.dtype))
-    column = jnp.arange(k, dtype=order.dtype)[None, :]
-    unit = (column == place[:, None]).astype(panel.dtype)
-    frame = jnp.where(column < place[:, None], packed[place], unit)
-
+    k = panel.shape[1]
+    frame, packed, order = lu(panel)
     size = jnp.max(jnp.abs(panel), axis=0)
     unit_size = 1 / jnp.where(size == 0, jnp.ones_like(size), size)
     row_size = jnp.max(jnp.abs(panel) * unit_size[None, :], axis=1)[order[:k]]
@@ -275,8 +271,7 @@ def _split(source: Any, now: _Stretch) -> _Stretch:
     carry = now.carry
     at, position = source.advance(carry.position)
     jacobian = source.push(at, jnp.eye(carry.frame.shape[0], dtype=carry.frame.dtype))
-    sizes = jnp.max(jnp.abs(jacobian), axis=0)
-    scaled = jacobian / jnp.where(sizes == 0, jnp.ones_like(sizes), sizes)[None, :]
+    scaled, sizes = scaled_columns(jacobian)
 
     def part(_, state):
         panel, _, growth, error = state

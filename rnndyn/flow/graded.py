@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnndyn.core import validation
+from rnndyn.core.factor import scaled_columns, sorted_qr
 from rnndyn.core.pytree import pytree
 from rnndyn.linearize import Dense, Linearization
 
@@ -103,8 +104,7 @@ def _lengths(factor: Rows) -> jax.Array:
 def orthonormalise(y: jax.Array, factors: Any) -> tuple[jax.Array, jax.Array]:
     """Orthonormal Q and upper triangular R with y = Q R, accurate by rows.
 
-    Rows are sorted by size first, which makes Householder QR backward stable row by row (Cox &
-    Higham 1998) and exactly zero rows exact zeros on the diagonal of R.
+    Rows are sorted by size first: see `factor.sorted_qr`.
 
     Parameters
     ----------
@@ -125,13 +125,12 @@ def orthonormalise(y: jax.Array, factors: Any) -> tuple[jax.Array, jax.Array]:
 def orthonormalise_with_losses(y: jax.Array, factors: Any) -> tuple[jax.Array, ...]:
     """`orthonormalise`, and by how much it magnifies rounding in each row of R: see `losses`."""
     if factors is None:
-        q, r = _sorted_qr(y)
+        q, r = sorted_qr(y)
         return q, r, losses(r)
     a, frame = factors
-    sizes = jnp.max(jnp.abs(a), axis=0)
-    b = a / jnp.where(sizes == 0, jnp.ones_like(sizes), sizes)[None, :]
-    inner, r_inner = _sorted_qr(sizes[:, None] * frame)
-    q, r_outer = _sorted_qr(b @ inner)
+    b, sizes = scaled_columns(a)
+    inner, r_inner = sorted_qr(sizes[:, None] * frame)
+    q, r_outer = sorted_qr(b @ inner)
     sizes = jnp.sqrt(jnp.sum(jax.lax.stop_gradient(r_inner) ** 2, axis=1))  # graded by rows
     return q, jnp.triu(r_outer @ r_inner), losses(r_outer) + losses(r_inner, sizes)
 
@@ -162,58 +161,6 @@ def _orthonormalise_jvp(primals: Any, tangents: Any) -> Any:
     if q.shape[0] != q.shape[1]:
         q_dot = q_dot + over_r(y_dot - q @ moved)
     return (q, r, lost), (q_dot, r_dot, jnp.zeros_like(lost))
-
-
-def _sorted_qr(y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    order = jnp.argsort(-jnp.max(jnp.abs(y), axis=1))
-    q, r = jnp.linalg.qr(y[order])
-    return jnp.zeros_like(q).at[order].set(q), r
-
-
-@jax.custom_jvp
-def eliminate(y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """y = F U by Gaussian elimination with row exchanges: F well conditioned, U upper triangular.
-
-    A quarter of the cost of QR. The rows of F, up to their order, are those of a unit lower
-    triangular matrix with entries of at most 1, whose condition is a few tens in practice.
-
-    Parameters
-    ----------
-    y : jax.Array, shape (d, k), k <= d, of full rank
-
-    Returns
-    -------
-    tuple of jax.Array, shapes (d, k) and (k, k)
-    """
-    frame, upper, *_ = _eliminate(y)
-    return frame, upper
-
-
-@eliminate.defjvp
-def _eliminate_jvp(primals: Any, tangents: Any) -> Any:
-    """L' U + L U' = P y': with L^-1 (P y') U^-1 = S, U' = triu(S) U, L' = (P y') U^-1 - L triu(S).
-
-    A pivot without digits, of a matrix that does not have full rank, is not divided by.
-    """
-    frame, upper, lower, order = _eliminate(primals[0])
-    solve = jax.lax.linalg.triangular_solve
-    k = upper.shape[0]
-    pivots = jnp.abs(jnp.diagonal(upper))
-    dead = ~(pivots > jnp.max(pivots) * jnp.finfo(upper.dtype).eps ** 2)
-    safe = jnp.where(dead[None, :], jnp.eye(k, dtype=upper.dtype), upper)
-    moved = solve(safe, tangents[0][order], left_side=False)
-    split = solve(lower[:k], moved[:k], left_side=True, lower=True, unit_diagonal=True)
-    split = jnp.triu(split)
-    return (frame, upper), (
-        jnp.zeros_like(frame).at[order].set(moved - lower @ split, unique_indices=True),
-        split @ upper,
-    )
-
-
-def _eliminate(y: jax.Array) -> tuple[jax.Array, ...]:
-    packed, _, order = jax.lax.linalg.lu(y)
-    lower = jnp.tril(packed, -1) + jnp.eye(*y.shape, dtype=y.dtype)
-    return jnp.zeros_like(y).at[order].set(lower), jnp.triu(packed[: y.shape[1]]), lower, order
 
 
 def grading(r: jax.Array) -> jax.Array:

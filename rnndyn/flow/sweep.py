@@ -9,7 +9,9 @@ its columns lose their digits to the leading ones. That need not be at every ste
   eps^(-0.3), doubled where there is room, and a block of steps that lost more than eps^(-3/8)
   is done again;
 - then, and where one step alone loses as much (saturated or dead units), every step has two QRs
-  with the sizes of the rows of J taken out (`graded.orthonormalise`).
+  with the sizes of the rows of J taken out (`graded.orthonormalise`);
+- where those lose hardly less (steps that are ill conditioned whatever the scale of their rows,
+  as those of an LSTM are), elimination at every step is let lose as much.
 """
 
 from dataclasses import replace
@@ -20,12 +22,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnndyn.core.factor import eliminate
 from rnndyn.core.pytree import pytree
 from rnndyn.flow import graded
 from rnndyn.flow.graded import Rows
 from rnndyn.linearize import Linearization
 
 BLOCK = 8  # steps that are done again when they lost too much; the longest interval
+_CONDITION = 8  # of a frame by elimination, by which its triangle is worse than that of QR
 
 
 @pytree
@@ -59,6 +63,7 @@ class _Carry:
     rounding: jax.Array
     interval: jax.Array  # steps between eliminations; 0: QR at every step
     loss: jax.Array  # the largest of the block
+    limit: jax.Array  # what elimination may lose
 
 
 def sweep(lin: Linearization, lags: tuple[int, ...], coordinates: tuple[int, ...]) -> Sweep:
@@ -90,14 +95,14 @@ def sweep(lin: Linearization, lags: tuple[int, ...], coordinates: tuple[int, ...
             lambda carry: replace(carry, loss=lose),
             carry,
         )
+        kept = tried.loss <= carry.limit
         carry = jax.lax.cond(
-            tried.loss <= most,
+            kept,
             lambda carry, tried: tried,
-            lambda carry, tried: _by_qr(lin, newest, length, carry),
+            lambda carry, tried: _by_qr(lin, newest, length, most, carry),
             carry,
             tried,
         )
-        kept = tried.loss <= most
         carry = replace(carry, interval=_next_interval(carry, kept, aim))
         kept = jax.lax.cond(
             slot < len(lags), partial(_restricted, chosen), lambda carry: first, carry
@@ -105,8 +110,8 @@ def sweep(lin: Linearization, lags: tuple[int, ...], coordinates: tuple[int, ...
         store = jax.tree.map(lambda all_, one: all_.at[slot].set(one, mode="drop"), store, kept)
         return (carry, store), None
 
-    interval = jnp.int32(2)
-    start = _Carry(frame, start, _pattern(frame), jnp.array(True), zero, interval, zero[0])
+    finite, limit = jnp.array(True), jnp.asarray(most, lin.dtype)
+    start = _Carry(frame, start, _pattern(frame), finite, zero, jnp.int32(2), zero[0], limit)
     (_, store), _ = jax.lax.scan(block, (start, store), _blocks(lin.steps, lags))
     return store
 
@@ -135,7 +140,7 @@ def _by_elimination(lin: Linearization, newest: Any, length: Any, carry: _Carry)
         return jax.lax.cond(due, renew, lambda carry: carry, carry), None
 
     def renew(carry):
-        frame, r = graded.eliminate(carry.frame)
+        frame, r = eliminate(carry.frame)
         return _renewed(carry, frame, r, graded.losses(r))
 
     carry = replace(carry, loss=jnp.zeros_like(carry.loss))
@@ -146,8 +151,11 @@ def _by_elimination(lin: Linearization, newest: Any, length: Any, carry: _Carry)
     return replace(carry, pattern=pattern.astype(carry.pattern.dtype))
 
 
-def _by_qr(lin: Linearization, newest: Any, length: Any, carry: _Carry) -> _Carry:
-    """The steps of a block, with QR at each; the loss is what elimination would have had."""
+def _by_qr(lin: Linearization, newest: Any, length: Any, most: float, carry: _Carry) -> _Carry:
+    """The steps of a block, with QR at each; the loss is what elimination would have had.
+
+    Of which elimination may have, from then on, `_CONDITION` times what the two QRs had.
+    """
 
     def step(carry, index):
         return jax.lax.cond(index < length, renew, lambda carry, _: carry, carry, index), None
@@ -157,11 +165,18 @@ def _by_qr(lin: Linearization, newest: Any, length: Any, carry: _Carry) -> _Carr
         pattern = jnp.sign(_pattern(transposed) @ carry.pattern)
         fixed = jax.lax.stop_gradient((transposed, carry.frame))
         frame, r, lost = graded.orthonormalise_with_losses(transposed @ carry.frame, fixed)
+        share = jnp.max(lost) / jnp.max(graded.losses(r))  # of it that the QRs had
+        limit = jnp.maximum(carry.limit, _CONDITION * share * graded.grading(r))
         carry = _renewed(carry, frame, r, lost)
-        return replace(carry, pattern=pattern, finite=carry.finite & jnp.all(jnp.isfinite(r)))
+        finite = carry.finite & jnp.all(jnp.isfinite(r))
+        return replace(carry, pattern=pattern, finite=finite, limit=limit)
 
-    carry = replace(carry, loss=jnp.zeros_like(carry.loss))
-    return jax.lax.scan(step, carry, jnp.arange(BLOCK, dtype=jnp.int32))[0]
+    most = jnp.full_like(carry.loss, most)
+    carry = replace(carry, loss=jnp.zeros_like(carry.loss), limit=most)
+    carry = jax.lax.scan(step, carry, jnp.arange(BLOCK, dtype=jnp.int32))[0]
+    # Beyond eps^(-3/4) a pivot may be one that is zero: only the pattern, which QR follows, knows.
+    sound = carry.limit <= most * most
+    return replace(carry, limit=jnp.where(sound, carry.limit, most))
 
 
 def _renewed(carry: _Carry, frame: jax.Array, r: jax.Array, lost: jax.Array) -> _Carry:
@@ -182,9 +197,10 @@ def _unit(r: jax.Array) -> jax.Array:
 def _next_interval(carry: _Carry, kept: jax.Array, aim: float) -> jax.Array:
     now, loss = carry.interval, carry.loss
     slower = jnp.where(loss > aim, jnp.maximum(now // 2, 1), now)
-    faster = jnp.minimum(jnp.maximum(2 * now, 1), BLOCK)
-    room = jnp.where(now == 0, loss, loss * jnp.sqrt(loss)) <= aim  # twice the steps: the square
-    return jnp.where(kept | (now == 0), jnp.where(room, faster, slower), now // 2)
+    room = loss * jnp.sqrt(loss) <= aim  # twice the steps: the square
+    passed = jnp.where(room, jnp.minimum(2 * now, BLOCK), slower)
+    failed = jnp.where(now > 1, now // 2, (loss <= carry.limit).astype(now.dtype))
+    return jnp.where(kept, passed, failed)
 
 
 def _restricted(chosen: np.ndarray, carry: _Carry) -> Sweep:

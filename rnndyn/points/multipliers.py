@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from rnndyn.core import validation
+from rnndyn.core.factor import sorted_qr
 from rnndyn.core.pytree import pytree
 from rnndyn.core.status import Status
 from rnndyn.maps import Map
@@ -166,7 +167,7 @@ def _schur_basis(jacobians: jax.Array) -> jax.Array:
     values, right = values[order], right[:, order]
     vectors = jnp.where(values.imag[None, :] < 0, right.imag, right.real)
     sound = jnp.all(jnp.isfinite(vectors))
-    return _sorted_qr(jnp.where(sound, vectors, jnp.eye(d, dtype=vectors.dtype)))[0]
+    return sorted_qr(jnp.where(sound, vectors, jnp.eye(d, dtype=vectors.dtype)))[0]
 
 
 def _order(values: jax.Array) -> jax.Array:
@@ -178,19 +179,12 @@ def _sweeps(jacobians: jax.Array, frame: jax.Array) -> tuple[jax.Array, jax.Arra
     k = jacobians.shape[0]
 
     def advance(q, i):
-        following, r = _sorted_qr(jacobians[i % k] @ q)
+        following, r = sorted_qr(jacobians[i % k] @ q)
         return following, (following, r)
 
     steps = jnp.arange(_SWEEPS * k)
     _, (frames, factors) = jax.lax.scan(advance, frame, steps)
     return frames[-k - 1 :], factors[-k:]
-
-
-def _sorted_qr(y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """QR with rows sorted by size, backward stable row by row (Cox & Higham 1998)."""
-    order = jnp.argsort(-jnp.max(jnp.abs(y), axis=1))
-    q, r = jnp.linalg.qr(y[order])
-    return jnp.zeros_like(q).at[order].set(q), r
 
 
 def _chain(factors: jax.Array) -> jax.Array:

@@ -31,6 +31,15 @@ def product_of(jacobians):
     return product
 
 
+def by_digits(jacobians):
+    """The log singular values of the product, in 400 digits."""
+    with mpmath.workdps(400):
+        product = mpmath.eye(jacobians.shape[-1])
+        for jacobian in jacobians:
+            product = mpmath.matrix(jacobian.tolist()) * product
+        return np.array([float(mpmath.log(v)) for v in mpmath.svd_r(product, compute_uv=False)])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_equals_the_recorded_references(name):
     """Multiprecision singular values: make_reference.py; log10 down to -660."""
@@ -74,13 +83,21 @@ def test_a_step_that_loses_everything_is_done_again():
     jacobians[[9, 10, 30]] *= np.logspace(0, -14, 6)[::-1][None, :, None]
     jacobians[20] = np.diag(np.logspace(-12, 3, 6)) @ jacobians[20]
     found = singular_spectra(from_jacobians(jnp.asarray(jacobians)), lags=(40,))
-    with mpmath.workdps(400):
-        product = mpmath.eye(6)
-        for jacobian in jacobians:
-            product = mpmath.matrix(jacobian.tolist()) * product
-        expected = [float(mpmath.log(v)) for v in mpmath.svd_r(product, compute_uv=False)]
+    expected = by_digits(jacobians)
     np.testing.assert_allclose(found.log_values[0], expected, rtol=0, atol=tol("log_reference"))
-    assert np.all(np.abs(found.log_values[0] - np.array(expected)) <= found.error[0])
+    assert np.all(np.abs(found.log_values[0] - expected) <= found.error[0])
+
+
+@pytest.mark.parametrize("least", [1e-7, 1e-10])
+def test_steps_that_no_scale_of_rows_makes_well_conditioned(least):
+    """As those of an LSTM: QR and elimination lose the same digits, and `error` says how many."""
+    left, right = np.linalg.qr(gaussian(14, 2, 40, 6, 6))[0]
+    jacobians = left * np.geomspace(1, least, 6) @ right
+    found = singular_spectra(from_jacobians(jnp.asarray(jacobians)), lags=(40,))
+    true, error = np.abs(found.log_values[0] - by_digits(jacobians)), found.error[0]
+    assert np.all(true <= error)
+    assert np.max(error) <= 1e4 * np.max(true)
+    assert np.max(true) <= 40 * tol("jacobian") / least
 
 
 def test_lapack_and_rotations_agree():
