@@ -6,6 +6,7 @@ SCRIPTS = (
     "spectra",
     "chaos",
     "pathways",
+    "fixed_points",
     "cycles",
     "bifurcation_gru",
     "bifurcation_training",

@@ -71,7 +71,8 @@ def train(
     def advance(carry, key):
         weights, state = carry
         value, slope = jax.value_and_grad(loss)(weights, key)
-        change, state = optimiser.update(slope, state, weights)
+        with jax.numpy_dtype_promotion("standard"):  # optax relies on it
+            change, state = optimiser.update(slope, state, weights)
         return (optax.apply_updates(weights, change), state), value
 
     @jax.jit

@@ -7,6 +7,7 @@ computes more than quantiles, none saves, none touches pyplot or the global rcPa
 from rnndyn.plot.branches import bifurcation_diagram, bifurcation_map
 from rnndyn.plot.pathways import PATH_COLOURS, pathways, singular_ribbon
 from rnndyn.plot.plane import eigenvalues
+from rnndyn.plot.points import UNSTABLE, fixed_points
 from rnndyn.plot.spectra import gradient_flow, lyapunov_spectrum, singular_spectrum, slope
 from rnndyn.plot.style import COLOURS, DOUBLE, SINGLE, figure, label_panels, shades, style, tints
 from rnndyn.plot.tracking import events
@@ -16,11 +17,13 @@ __all__ = [
     "DOUBLE",
     "PATH_COLOURS",
     "SINGLE",
+    "UNSTABLE",
     "bifurcation_diagram",
     "bifurcation_map",
     "eigenvalues",
     "events",
     "figure",
+    "fixed_points",
     "gradient_flow",
     "label_panels",
     "lyapunov_spectrum",
