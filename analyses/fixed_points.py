@@ -134,7 +134,7 @@ def draw(result: experiment.Result) -> Figure:
     """For each cell its points among its runs, and below their eigenvalues."""
     names = result.config.cells
     with plot.style():
-        figure, axes = plot.figure(2, len(names), height=4.6)
+        figure, axes = plot.figure(2, len(names), height=4.9)
         for column, name in zip(axes.T, names, strict=True):
             part = result[name]
             count = len(part["points"])
@@ -148,9 +148,11 @@ def draw(result: experiment.Result) -> Figure:
             )
             column[0].set_xticks([])
             column[0].set_yticks([])
-            column[0].set_xlabel("view of three principal components")
+            column[0].set_xlabel("components 1 to 3, oblique")
             plot.eigenvalues(column[1], _Modes(part["eigenvalues"]))
-        axes[0, 0].legend(loc="upper left", title="unstable directions", title_fontsize=7)
+        key = axes[0, 0].get_legend_handles_labels()
+        title = "unstable directions of the points, and where they lead (black)"
+        figure.legend(*key, loc="outside lower center", ncols=4, title=title, title_fontsize=7)
         panels.finish(figure, axes, title=TITLE)
     return figure
 
