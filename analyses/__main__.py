@@ -7,6 +7,8 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+import jax
+
 from analyses import MAIN_JOB, SCRIPTS
 from rnndyn.experiment.settings import Config, Parser, add_run_flags, add_setting_flags
 
@@ -35,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     for name in SCRIPTS if options.all else options.names or MAIN_JOB:
         importlib.import_module(f"analyses.{name}").main(_passed_on(options))
+        jax.clear_caches()  # compiled functions take memory maps, of which a process has 65530
 
 
 def listing() -> str:
