@@ -271,6 +271,13 @@ class NoPeriod(Leaky):
         return 0
 
 
+@rd.specification
+class HandsOnANeighbour(Leaky):
+    def step(self, params, state, x):
+        h = jnp.tanh(params(x, state.h)) + 0.3 * state.h + 0.3 * jnp.roll(state.h, 1)
+        return ElmanState(h)
+
+
 BROKEN = [
     (NoSpecification, "specification", "a class decorated with rd.specification"),
     (Unequal, "specification", "an equal copy with an equal hash"),
@@ -296,6 +303,7 @@ BROKEN = [
     (TransposedDerivative, "gradient", "gradient against differences within"),
     (Divergent, "analyses", "status 0 from simulate"),
     (NoPeriod, "hold", "expected"),
+    (HandsOnANeighbour, "carry", "a carry from at most 1 coordinates of a leaf, got 2"),
 ]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnndyn.branches.continuation import Branch
+from rnndyn.branches.branch import Branch
 from rnndyn.branches.lineage import Web
 from rnndyn.core.status import Status
 
@@ -19,6 +19,7 @@ def branch(parameters, z, stop="left_span", status=0):
         eigenvalues=np.full(z.shape, 0.5 + 0j),
         stable=np.ones(len(z), bool),
         residual=np.zeros(len(z)),
+        orbit=z[:, None, :],
         status=np.asarray(status),
         events=(),
         stop=("left_span", stop),
