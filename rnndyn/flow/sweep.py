@@ -171,12 +171,12 @@ def _by_qr(lin: Linearization, newest: Any, length: Any, most: float, carry: _Ca
         finite = carry.finite & jnp.all(jnp.isfinite(r))
         return replace(carry, pattern=pattern, finite=finite, limit=limit)
 
-    most = jnp.full_like(carry.loss, most)
-    carry = replace(carry, loss=jnp.zeros_like(carry.loss), limit=most)
+    usual = jnp.full_like(carry.loss, most)
+    carry = replace(carry, loss=jnp.zeros_like(carry.loss), limit=usual)
     carry = jax.lax.scan(step, carry, jnp.arange(BLOCK, dtype=jnp.int32))[0]
     # Beyond eps^(-3/4) a pivot may be one that is zero: only the pattern, which QR follows, knows.
-    sound = carry.limit <= most * most
-    return replace(carry, limit=jnp.where(sound, carry.limit, most))
+    sound = carry.limit <= usual * usual
+    return replace(carry, limit=jnp.where(sound, carry.limit, usual))
 
 
 def _renewed(carry: _Carry, frame: jax.Array, r: jax.Array, lost: jax.Array) -> _Carry:
