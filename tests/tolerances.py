@@ -61,6 +61,7 @@ MULTIPLES = {
     # flow
     "log_product": (2**13, "relative: log singular values of a product, 1e-12 in float64"),
     "log_reference": (2**26, "absolute, against recorded digits: relative 1e-8 in each value"),
+    "rounded_steps": (57.9e3, "absolute, float32: a thousand steps rounded; 3e-3 in log10"),
     "log_sum": (2**18, "relative: sums of logs against sums of log|det|; < 1e-10"),
     "log_block": (2**17, "absolute: logs of 5 x 5 and 2 x 2 products, condition <= 1e4; < 3e-11"),
     "log_norm": (2**15, "absolute: the largest of 4 to 32, after <= 200 steps; < 1e-11"),

@@ -66,15 +66,16 @@ def test_equals_the_recorded_references(name):
 @pytest.mark.precision
 @pytest.mark.parametrize("name", LONG_NAMES)
 def test_equals_the_long_recorded_references(name):
-    """64 units, up to 1000 steps, log10 from 70 down to -3300: relative 1e-8 in every value."""
+    """64 units, up to 1000 steps, log10 from 70 down to -3300; in float32 within 3e-3 in log10."""
     jacobians, expected = long_recorded(name)
     found = singular_spectra(from_jacobians(jacobians), lags=(len(jacobians),))
     assert int(found.status[0]) == 0
     true = np.abs(np.asarray(found.log_values[0]) - expected)
-    assert np.max(true) <= 1e-8
+    limit = "log_reference" if jacobians.dtype == jnp.float64 else "rounded_steps"
+    assert np.max(true) <= tol(limit)
     assert np.all(true <= found.error[0]) and np.max(found.error[0]) <= 1e4 * np.max(true)
     total = np.linalg.slogdet(jacobians)[1].sum()
-    assert abs(float(jnp.sum(found.log_values[0])) - total) <= 1e-10 * abs(total)
+    assert abs(float(jnp.sum(found.log_values[0])) - total) <= tol("log_sum") * abs(total)
 
 
 def test_a_step_that_loses_everything_is_done_again():
