@@ -259,8 +259,7 @@ def _gradient(cell: Cell, key: jax.Array) -> None:
 @_check
 def _analyses(cell: Cell, key: jax.Array) -> None:
     """`simulate` and `linearize` take the cell, and dense and matrix-free agree."""
-    params, _, x = example(cell, key)
-    run = simulate(cell, params, jnp.stack([x] * 3))
+    params, x, run = _run(cell, key)
     require(int(run.status) == 0, "status 0 from simulate", int(run.status))
     one = flatten(step_once(cell, params, cell.initial_state(params), x))
     close("the first state of simulate", jax.vmap(flatten)(run.states)[1], one, _STEP)
@@ -287,16 +286,21 @@ def _carry(cell: Cell, key: jax.Array) -> None:
 @_check
 def _hold(cell: Cell, key: jax.Array) -> None:
     """At constant input the cell is a Map: its steps over one period, and their Jacobians."""
-    params, _, x = example(cell, key)
     if cell.period is None:
         return
-    run = simulate(cell, params, jnp.stack([x] * cell.period))
-    points = jax.vmap(flatten)(run.states)
+    params, x, run = _run(cell, key)
+    points = jax.vmap(flatten)(run.states)[: cell.period + 1]
     map_ = hold(cell, params, x)
     moved, jacobian = held(map_, points[0])
     close("hold over a period against simulate", moved, points[-1], _RUN)
-    along = linearize(cell, params, run).jacobians
+    along = np.asarray(linearize(cell, params, run).jacobians)[: cell.period]
     product = functools.reduce(lambda p, j: j @ p, along)
     close("its Jacobian against the product", jacobian, product, _RUN)
     restored = map_.unflatten(points[0])
     require(identical(restored, cell.initial_state(params)), "the state back from z", restored)
+
+
+def _run(cell: Cell, key: jax.Array) -> tuple[Any, jax.Array, Any]:
+    """Params, a constant input, and the run on it over a period or three steps."""
+    params, _, x = example(cell, key)
+    return params, x, simulate(cell, params, jnp.stack([x] * max(3, cell.period or 1)))

@@ -78,14 +78,8 @@ def jacobians(cell: Cell, params: Any, states: Any, xs: jax.Array) -> tuple[jax.
         def step(z: jax.Array) -> jax.Array:
             return flatten(cell.step(params, unflatten(z, state), x))
 
-        def differences(width: float) -> jax.Array:
-            moves = width * jnp.eye(z.size, dtype=z.dtype)
-            slope = jax.vmap(lambda move: (step(z + move) - step(z - move)) / (2 * width))
-            return slope(moves).T
-
-        width = _width(z.dtype)
-        both = differences(width), differences(2 * width)
-        return jax.jacfwd(step)(z), jax.jacrev(step)(z), *both
+        slopes = _differences(step, z, jnp.eye(z.size, dtype=z.dtype))
+        return jax.jacfwd(step)(z), jax.jacrev(step)(z), *slopes.mT
 
     return jax.vmap(one)(params, states, xs)
 
@@ -109,17 +103,20 @@ def slopes(
     def one(params: Any, state: Any) -> tuple[Any, jax.Array, jax.Array, jax.Array]:
         flat, rebuild = jax.flatten_util.ravel_pytree(params)
         direction = jnp.resize(weights, flat.shape) / flat.size**0.5
-
-        def difference(width: float) -> jax.Array:
-            ahead = loss(rebuild(flat + width * direction), state)
-            return (ahead - loss(rebuild(flat - width * direction), state)) / (2 * width)
-
-        width = _width(flat.dtype)
         gradient = jax.grad(loss)(params, state)
         slope = jax.flatten_util.ravel_pytree(gradient)[0] @ direction
-        return gradient, slope, difference(width), difference(2 * width)
+        along = _differences(lambda flat: loss(rebuild(flat), state), flat, direction[None])
+        return gradient, slope, *along[:, 0]
 
     return jax.vmap(one)(params, states)
+
+
+def _differences(f: Callable[[jax.Array], jax.Array], at: jax.Array, moves: jax.Array) -> jax.Array:
+    """(2, moves, ...): central differences of two lengths along each move; f is traced once."""
+    width = float(jnp.finfo(at.dtype).eps) ** (1 / 3)
+    lengths = jnp.asarray([width, -width, 2 * width, -2 * width], at.dtype)
+    ends = jax.vmap(jax.vmap(f))(at[None, None] + lengths[:, None, None] * moves[None])
+    return jnp.stack([(ends[0] - ends[1]) / (2 * width), (ends[2] - ends[3]) / (4 * width)])
 
 
 @jax.jit
@@ -132,23 +129,27 @@ def poisoned(
     def step(z: jax.Array, x: jax.Array, params: Any) -> jax.Array:
         return flatten(cell.step(params, unflatten(z, state), x))
 
-    def one_by_one(vector: jax.Array, replaced: Callable[[jax.Array], jax.Array]) -> jax.Array:
-        rows = jnp.where(jnp.eye(vector.size, dtype=bool), nan.astype(vector.dtype), vector[None])
-        return jax.vmap(lambda row: jnp.any(jnp.isnan(replaced(row))))(rows)
-
     z = flatten(state)
     leaves, structure = jax.tree.flatten(params)
-    seen_leaves = []
-    for number, leaf in enumerate(leaves):
-        poisoned = leaves[:number] + [jnp.full_like(leaf, nan)] + leaves[number + 1 :]
-        after = step(z, x, jax.tree.unflatten(structure, poisoned))
-        seen_leaves.append(jnp.any(jnp.isnan(after)))
+
+    def seen(number: jax.Array) -> jax.Array:
+        """Whether NaN comes out where coordinate, input or leaf `number` is NaN."""
+
+        def poison(vector: jax.Array, first: int) -> jax.Array:
+            chosen = first + jnp.arange(vector.size) == number
+            return jnp.where(chosen, nan.astype(vector.dtype), vector)
+
+        bad = [
+            jnp.where(number == z.size + x.size + place, nan.astype(leaf.dtype), leaf)
+            for place, leaf in enumerate(leaves)
+        ]
+        after = step(poison(z, 0), poison(x, z.size), jax.tree.unflatten(structure, bad))
+        return jnp.any(jnp.isnan(after))
+
     by_z, by_x, by_params = jax.jacrev(step, argnums=(0, 1, 2))(z, x, params)
     matters = [jnp.any(by_z != 0, axis=0), jnp.any(by_x != 0, axis=0)]
     matters += [jnp.any(leaf != 0)[None] for leaf in jax.tree.leaves(by_params)]
-    seen = [one_by_one(z, lambda row: step(row, x, params))]
-    seen += [one_by_one(x, lambda row: step(z, row, params)), jnp.stack(seen_leaves)]
-    return jnp.concatenate(seen), jnp.concatenate(matters)
+    return jax.vmap(seen)(jnp.arange(z.size + x.size + len(leaves))), jnp.concatenate(matters)
 
 
 @jax.jit
@@ -156,10 +157,6 @@ def products(free: Any, v: jax.Array) -> tuple[jax.Array, jax.Array]:
     push = jax.vmap(lambda at: free.push(at, v))
     pull = jax.vmap(lambda at: free.pull(at, v))
     return push(free.slices), pull(free.slices)
-
-
-def _width(dtype: Any) -> float:
-    return float(jnp.finfo(dtype).eps) ** (1 / 3)
 
 
 def smoothest(fine: jax.Array, coarse: jax.Array) -> int:
