@@ -1,5 +1,6 @@
 """Cycles of a given minimal period, one row an orbit: a jitted search, then NumPy on the host."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -148,7 +149,7 @@ def _orbits(map_: Map, starts: jax.Array, period: int) -> jax.Array:
 
 def _distinct(map_: Map, found: Any, points: UniquePoints, period: int, atol: float | None):
     """Leave out what has a smaller period, and keep one phase of the rest."""
-    table = jax.tree.map(np.asarray, points)
+    table = jax.tree.map(np.asarray, dataclasses.replace(points, map_=None))
     loops = table.z.reshape(len(table.z), period, found.z.shape[1] // period)
     eps = float(np.finfo(loops.dtype).eps)
     near = np.sqrt(eps) * max(1.0, np.max(np.abs(loops), initial=0.0)) if atol is None else atol
