@@ -105,6 +105,23 @@ def test_against_brute_force_in_rational_arithmetic(name):
         assert_same_cycles(found[period], brute_force(a, w, h, period))
 
 
+def test_two_six_cycles_in_fractions():
+    """S1: through points with known numerators, and the moduli of their multipliers."""
+    a, w, h, _ = SYSTEMS["S1"]
+    a, w = (np.array([[float(Fraction(x)) for x in row] for row in m]) for m in (a, w))
+    found = piecewise_linear(plrnn_map(a, w, [1, -0.5]), 6, box=box(2, 20.0))
+    assert np.allclose(np.abs(found.cycles[1].multipliers), 1.788854, rtol=0, atol=1e-6)
+    assert np.allclose(found.cycles[1].points, [[[9 / 22, 35 / 66]]], rtol=1e-12)
+    for point, moduli in (
+        ((-1358738 / 714101, -304635 / 1428202), (1.140381, 8.98e-4)),
+        ((-1892 / 4889, -169555 / 361786), (2.638211, 0.00621)),
+    ):
+        gaps = np.max(np.abs(found.cycles[6].points - np.array(point)), axis=2)
+        assert np.min(gaps) <= tol("exact_cycle", float)
+        row = np.argmin(np.min(gaps, axis=1))
+        assert np.allclose(np.abs(found.cycles[6].multipliers[row]), moduli, rtol=1e-3)
+
+
 def test_full_tent():
     """z' = 2 z - 4 relu(z) + 1: as many primitive cycles as necklaces, multipliers +-2^k."""
     found = piecewise_linear(rd.maps.skew_tent(2.0, -2.0), 8, box=box(1, 2.0))
@@ -221,7 +238,7 @@ def test_a_line_attractor_is_one_continuum():
     assert np.allclose(line.points[0, 0], 1.5, rtol=0, atol=1e-6)
 
 
-def test_degenerate_flip_and_centre_fill_with_cycles():
+def test_degenerate_fold_flip_and_centre_fill_with_cycles():
     """At tau = delta = 1 a rotation by a sixth; at tau = -(1 + delta) a line of 2-cycles."""
     centre = piecewise_linear(
         rd.maps.border_collision((1.0, 1.0), (-1.5, 0.4), -1.0), 6, box=box(2, 3.0)
