@@ -17,7 +17,7 @@ from rnndyn.points import phases
 from rnndyn.points.fixed_points import fixed_points
 from rnndyn.points.multipliers import cycle_stability
 from rnndyn.points.shooting import closed
-from rnndyn.points.unique import UniquePoints, unique
+from rnndyn.points.unique import UniquePoints, require_atol, unique
 
 
 @pytree
@@ -123,6 +123,7 @@ def cycles(
     starts = jnp.asarray(starts)
     period = validation.require_int("period", period, 1, "1 gives the fixed points")
     validation.require_real("starts", starts)
+    require_atol(atol)
     if starts.ndim == 3:
         advice = "pass k points for each start, or one point each, shape (n, d)"
         validation.require_shape("starts", starts, ("n", period, "d"), advice)

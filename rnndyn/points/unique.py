@@ -124,11 +124,7 @@ def unique(
     """
     for kind in kinds:
         validation.require_choice("kinds", kind, list(Kind), "pass a tuple of rd.Kind")
-    if atol is not None:
-        advice = "pass for example 1e-6"
-        validation.require_range(
-            "atol", atol, 0.0, float("inf"), advice, open_low=True, open_high=True
-        )
+    require_atol(atol)
     table = jax.tree.map(np.asarray, dataclasses.replace(found, map_=None))
     finite = np.all(np.isfinite(table.z), axis=1)
     rows = np.flatnonzero(np.isin(table.kind, [int(kind) for kind in kinds]) & finite)
@@ -157,6 +153,15 @@ def unique(
         missing=jnp.asarray(missing(hits)),
         map_=found.map_,
     )
+
+
+def require_atol(atol: float | None) -> None:
+    """Raise unless atol is None or positive and finite."""
+    if atol is not None:
+        advice = "pass for example 1e-6"
+        validation.require_range(
+            "atol", atol, 0.0, float("inf"), advice, open_low=True, open_high=True
+        )
 
 
 def _spacing(z: np.ndarray, nullity: np.ndarray) -> np.ndarray:
