@@ -114,6 +114,7 @@ def test_types_are_decided_by_moduli():
     ]
     assert modes.unstable_dim.tolist() == [0, 0, 1, 1, 2, 2, 0, 0]
     assert modes.center_dim.tolist() == [0, 0, 0, 0, 0, 0, 2, 1]
+    assert modes.stable_dim.tolist() == [2, 2, 1, 1, 0, 0, 0, 1]
     assert modes.stable.tolist() == [True, True] + [False] * 6
     angle = np.arctan2(0.6, 0.8)
     assert np.allclose(modes.rotation[1], [angle, -angle], rtol=0, atol=tol("multiplier"))
@@ -218,6 +219,7 @@ def test_rows_that_are_not_finite_are_named_and_harm_no_other():
     assert modes.status.tolist() == [0, -3, -3, -3, 0]
     assert modes.stable.tolist() == [True, False, False, False, True]
     assert modes.unstable_dim.tolist() == modes.center_dim.tolist() == [0] * 5
+    assert modes.stable_dim.tolist() == [2, 0, 0, 0, 2]
     assert modes.type.tolist() == [1, 0, 0, 0, 1]
     rows[1:4] = 0.5
     alone = stability(rd.Map(explosive), jnp.asarray(rows))
