@@ -7,6 +7,7 @@ SCRIPTS = (
     "chaos",
     "pathways",
     "fixed_points",
+    "line_attractor",
     "cycles",
     "bifurcation_gru",
     "bifurcation_training",

@@ -22,7 +22,7 @@ if not __package__:  # run as a file: let it find the folder it belongs to
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import rnndyn as rd
-from analyses import flip_flop, panels
+from analyses import flip_flop, panels, training
 from rnndyn import experiment, plot
 
 TITLE = "Three bits are stored in stable points, and saddles part them"
@@ -74,8 +74,9 @@ def measure(case: Case) -> dict[str, np.ndarray]:
     key = jax.random.key(config.seed)
     gain, rate = TRAINING[case.name]
     cell = rd.cells.CELLS[case.name](config.bits, config.hidden_size)
-    trained = flip_flop.train(key, cell, gain=gain, steps=config.steps, rate=rate)
-    inputs, _ = flip_flop.trials(jax.random.fold_in(key, 1), 64, 64, config.bits)
+    task = functools.partial(flip_flop.trials, bits=config.bits)
+    trained = training.train(key, cell, task, gain=gain, steps=config.steps, rate=rate)
+    inputs, _ = task(jax.random.fold_in(key, 1), 64, 64)
     runs = jax.vmap(lambda x: rd.simulate(cell, trained.params, x))(inputs)
     quiet = rd.hold(cell, trained.params, jnp.zeros(config.bits))
     starts = rd.sample_states(jax.random.fold_in(key, 2), runs, config.starts, noise=0.1)

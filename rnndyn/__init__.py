@@ -80,7 +80,6 @@ from rnndyn.points import (
     piecewise_linear_cycles,
     search,
     stability,
-    to_fpf,
     unique,
 )
 from rnndyn.simulate import BidirectionalRun, Trajectory, sample_states, simulate
@@ -176,7 +175,6 @@ __all__ = [
     "stability",
     "switch_branch",
     "testing",
-    "to_fpf",
     "track",
     "transient_growth",
     "unflatten",

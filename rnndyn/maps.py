@@ -208,6 +208,23 @@ def cat() -> Map:
     return Map(_cat, None)
 
 
+def skew_tent(a: float | jax.Array, b: float | jax.Array, mu: float | jax.Array = 1.0) -> Map:
+    """z' = mu + a z for z <= 0, mu + b z for z > 0 (Nusse & Yorke 1995); (2, -2) is the tent."""
+    return Map(_skew_tent, tuple(jnp.asarray(x, float) for x in (a, b, mu)))
+
+
+def border_collision(
+    left: tuple[Any, Any], right: tuple[Any, Any], mu: float | jax.Array = 1.0
+) -> Map:
+    """x' = tau x + y + mu, y' = -delta x, with (tau, delta) = left for x <= 0 and right for x > 0.
+
+    The normal form of a border collision in the plane (Nusse & Yorke 1992); the Jacobians have
+    trace tau and determinant delta.
+    """
+    sides = (jnp.stack([jnp.asarray(x, float) for x in side]) for side in (left, right))
+    return Map(_border_collision, (*sides, jnp.asarray(mu, float)))
+
+
 def tanh_network(w: jax.Array, b: jax.Array | float = 0.0) -> Map:
     """z' = tanh(W z + b), W of shape (d, d)."""
     w = jnp.asarray(w, float)
@@ -229,6 +246,17 @@ def _delayed_logistic(z, r):
 
 def _cat(z, _):
     return jnp.stack([2 * z[0] + z[1], z[0] + z[1]]) % 1.0
+
+
+def _skew_tent(z, args):
+    a, b, mu = args
+    return mu + a * jnp.minimum(z, 0) + b * jnp.maximum(z, 0)
+
+
+def _border_collision(z, args):
+    left, right, mu = args
+    tau, delta = left * jnp.minimum(z[0], 0) + right * jnp.maximum(z[0], 0)
+    return jnp.stack([tau + z[1] + mu, -delta])
 
 
 def _tanh_network(z, args):

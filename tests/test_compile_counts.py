@@ -82,6 +82,11 @@ def stability(cell, params, inputs):
     return rd.stability(rd.hold(cell, params, inputs[0]), params.w_h)
 
 
+def cycles(cell, params, inputs):
+    starts = inputs @ jnp.ones((2, 3)) + params.b[None]
+    return rd.cycles(rd.hold(cell, params, inputs[0]), starts, period=2)
+
+
 def bifurcation_proximity(cell, params, inputs):
     params = replace(params, b=0.0 * params.b)
     return rd.bifurcation_proximity(rd.hold(cell, params, 0.0 * inputs[0]), jnp.zeros((1, 3)))
@@ -96,9 +101,11 @@ ANALYSES = [
     lyapunov_spectrum,
     fixed_points,
     stability,
+    cycles,
     bifurcation_proximity,
 ]
-LIMIT = {"bifurcation_proximity": 16}  # gradients and Newton on an extended system trace it more
+# gradients and Newton on an extended system trace it more; a search is followed by multipliers
+LIMIT = {"bifurcation_proximity": 16, "cycles": 8}
 
 
 @pytest.mark.parametrize("analysis", ANALYSES, ids=lambda f: f.__name__)

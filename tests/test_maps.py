@@ -122,6 +122,30 @@ def test_known_fixed_points_of_the_textbook_maps():
     assert rd.maps.cat().jacobian(jnp.array([0.7, 0.4])).tolist() == [[2.0, 1.0], [1.0, 1.0]]
 
 
+def test_the_skew_tent_has_the_entropy_of_its_symbols_as_exponent():
+    """With 1/a + 1/|b| = 1 it maps an interval onto itself twice: sides of lengths p and 1 - p."""
+    p = 0.3
+    map_ = rd.maps.skew_tent(1 / p, -1 / (1 - p))
+    z = np.asarray(rd.orbit(map_, jnp.array([0.123]), 100_000))[:, 0]
+    assert 1 - 1 / (1 - p) <= z.min() and z.max() <= 1
+    slopes = jax.vmap(map_.jacobian)(jnp.array([[-0.2], [0.2]])).ravel()
+    assert slopes.tolist() == pytest.approx([1 / p, -1 / (1 - p)])
+    measured = np.mean(np.log(np.abs(np.where(z <= 0, *slopes))))
+    deviation = abs(np.log((1 - p) / p)) * np.sqrt(p * (1 - p) / len(z))
+    entropy = -p * np.log(p) - (1 - p) * np.log(1 - p)
+    assert abs(measured - entropy) < 4 * deviation
+
+
+def test_sides_of_a_border_collision():
+    sides = (0.5, 0.3), (-1.5, 0.4)
+    for mu, x, (tau, delta) in ((-1.0, -1.25, sides[0]), (1.0, 1 / 2.9, sides[1])):
+        map_ = rd.maps.border_collision(*sides, mu)
+        z = jnp.array([x, -delta * x])  # x = mu / (1 - tau + delta)
+        np.testing.assert_allclose(map_(z), z, rtol=tol("elementary"))
+        jacobian = map_.jacobian(z)
+        np.testing.assert_allclose(jacobian, [[tau, 1.0], [-delta, 0.0]], rtol=tol("elementary"))
+
+
 def test_misuse_says_what_to_do():
     cell = rd.cells.Vanilla(3, 5)
     params = cell.init(jax.random.key(0))

@@ -3,7 +3,7 @@
 from rnndyn.points.certify import Kind
 from rnndyn.points.cycles import Cycles, cycles
 from rnndyn.points.fixed_points import FixedPoints, fixed_points
-from rnndyn.points.fpf import FixedPointFinderPoints, to_fpf
+from rnndyn.points.fpf import FixedPointFinderPoints
 from rnndyn.points.multipliers import CycleStability, cycle_stability
 from rnndyn.points.piecewise_linear import (
     Continua,
@@ -37,6 +37,5 @@ __all__ = [
     "piecewise_linear_cycles",
     "search",
     "stability",
-    "to_fpf",
     "unique",
 ]

@@ -1,5 +1,6 @@
 """Cycles of a given minimal period, one row an orbit: a jitted search, then NumPy on the host."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from rnndyn.points import phases
 from rnndyn.points.fixed_points import fixed_points
 from rnndyn.points.multipliers import cycle_stability
 from rnndyn.points.shooting import closed
-from rnndyn.points.unique import UniquePoints, unique
+from rnndyn.points.unique import UniquePoints, require_atol, unique
 
 
 @pytree
@@ -122,6 +123,7 @@ def cycles(
     starts = jnp.asarray(starts)
     period = validation.require_int("period", period, 1, "1 gives the fixed points")
     validation.require_real("starts", starts)
+    require_atol(atol)
     if starts.ndim == 3:
         advice = "pass k points for each start, or one point each, shape (n, d)"
         validation.require_shape("starts", starts, ("n", period, "d"), advice)
@@ -148,7 +150,7 @@ def _orbits(map_: Map, starts: jax.Array, period: int) -> jax.Array:
 
 def _distinct(map_: Map, found: Any, points: UniquePoints, period: int, atol: float | None):
     """Leave out what has a smaller period, and keep one phase of the rest."""
-    table = jax.tree.map(np.asarray, points)
+    table = jax.tree.map(np.asarray, dataclasses.replace(points, map_=None))
     loops = table.z.reshape(len(table.z), period, found.z.shape[1] // period)
     eps = float(np.finfo(loops.dtype).eps)
     near = np.sqrt(eps) * max(1.0, np.max(np.abs(loops), initial=0.0)) if atol is None else atol

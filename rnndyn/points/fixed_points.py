@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from rnndyn.core import validation
 from rnndyn.core.pytree import pytree
 from rnndyn.maps import Map
-from rnndyn.points import dense
+from rnndyn.points import dense, fpf
 from rnndyn.points.certify import Kind, certify, undecided
+from rnndyn.points.fpf import FixedPointFinderPoints
 from rnndyn.points.solver import begin, descend, evaluate, relax
 
 DEFAULT_TOL = 1000  # multiple of eps; the search always goes on to this where it can
@@ -56,6 +57,9 @@ class FixedPoints:
         small as the smallest where that is below sqrt(eps): the
         dimension of the continuum (1 a line or ring, 2 a plane) where it lies on one. 0 of all
         else.
+    map_ : Map
+        The map that was searched: the one field without the leading axis, so that some of the rows
+        are `found.rows(index)`.
     """
 
     z: jax.Array
@@ -69,6 +73,47 @@ class FixedPoints:
     radius: jax.Array
     passage: jax.Array
     nullity: jax.Array
+    map_: Map | None = None
+
+    def rows(self, index: Any) -> "FixedPoints":
+        """Those rows, a mask or indices, in that order."""
+        table = jax.tree.map(lambda leaf: leaf[index], dataclasses.replace(self, map_=None))
+        return dataclasses.replace(table, map_=self.map_)
+
+    def to_fpf(
+        self, *, starts: jax.Array | None = None, cond_id: int = 0, tol_unique: float = 1e-3
+    ) -> FixedPointFinderPoints:
+        """The rows under the field names of FixedPointFinder, whatever their kind.
+
+        Parameters
+        ----------
+        starts : jax.Array, shape (n, d), optional
+            Becomes `x_init`.
+        cond_id : int
+            Which input this is, where the points of several are put together.
+        tol_unique : float
+            Recorded, not used.
+
+        Returns
+        -------
+        FixedPointFinderPoints
+            Of a held cell, `inputs` and `dFdu` are filled too. Cost: one Jacobian and one
+            eigenvalue problem a row.
+
+        Raises
+        ------
+        ValueError
+            If the search was vmapped and this is still the whole batch.
+
+        Examples
+        --------
+        >>> import jax.numpy as jnp, rnndyn as rd
+        >>> found = rd.fixed_points(rd.maps.logistic(2.0), jnp.array([[0.1], [0.7]]))
+        >>> fps = found.to_fpf()
+        >>> fps.xstar.ravel().round(6).tolist(), fps.is_stable.tolist()
+        ([0.0, 0.5], [False, True])
+        """
+        return fpf.from_points(self, starts, cond_id, tol_unique)
 
 
 def fixed_points(
@@ -137,7 +182,8 @@ def fixed_points(
     max_steps = validation.require_int("max_steps", max_steps, 0, "0 only judges the starts")
     _require_endomorphism(map_, starts)
     goal = jnp.asarray(min(tol, default), starts.dtype)
-    return _fixed_points(map_, starts, jnp.asarray(tol, starts.dtype), goal, max_steps)
+    found = _fixed_points(map_, starts, jnp.asarray(tol, starts.dtype), goal, max_steps)
+    return dataclasses.replace(found, map_=map_)
 
 
 @jax.jit

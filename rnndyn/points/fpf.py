@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from rnndyn.core import validation
 from rnndyn.maps import HeldCell, Iterated, Map
 from rnndyn.points.stability import input_jacobian, stability
 
@@ -64,42 +65,17 @@ class FixedPointFinderPoints:
         return None if self.inputs is None else self.inputs.shape[1]
 
 
-def to_fpf(
-    map_: Map,
-    points: Any,
-    *,
-    starts: jax.Array | None = None,
-    cond_id: int = 0,
-    tol_unique: float = 1e-3,
+def from_points(
+    points: Any, starts: jax.Array | None, cond_id: int, tol_unique: float
 ) -> FixedPointFinderPoints:
-    """Fixed points under the field names of FixedPointFinder.
-
-    Parameters
-    ----------
-    map_ : Map
-        The map that was searched; of a held cell, `inputs` and `dFdu` are filled too.
-    points : FixedPoints or UniquePoints
-    starts : jax.Array, shape (n, d), optional
-        Becomes `x_init`.
-    cond_id : int
-        Which input this is, where the points of several are put together.
-    tol_unique : float
-        Recorded, not used.
-
-    Returns
-    -------
-    FixedPointFinderPoints
-        Cost: one Jacobian and one eigenvalue problem a row.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp, rnndyn as rd
-    >>> map_ = rd.maps.logistic(2.0)
-    >>> points = rd.unique(rd.fixed_points(map_, jnp.array([[0.1], [0.7]])))
-    >>> fps = rd.to_fpf(map_, points)
-    >>> fps.xstar.ravel().round(6).tolist(), fps.is_stable.tolist()
-    ([0.0, 0.5], [False, True])
-    """
+    """What `FixedPoints.to_fpf` and `UniquePoints.to_fpf` return."""
+    map_ = points.map_
+    if not isinstance(map_, Map):
+        expected, got = "the Map that was searched", repr(map_)
+        advice = "pass it: dataclasses.replace(points, map_=map_)"
+        raise ValueError(validation.sentence("points.map_", expected, got, advice))
+    advice = "jax.tree.map(lambda leaf: leaf[i], found) is one search of a vmapped batch"
+    validation.require_shape("z", points.z, ("m", "d"), advice)
     z = points.z
     n = z.shape[0]
     modes = stability(map_, z, resolvent=False)

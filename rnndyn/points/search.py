@@ -1,5 +1,6 @@
 """A search that goes on until the evidence says that nothing is missing, or its budget ends."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -121,10 +122,10 @@ def search(
     validation.require_choice("until", until, ("index", "budget"))
     max_rounds = validation.require_int("max_rounds", max_rounds, 1, "one round uses the starts")
     starts = jnp.asarray(starts)
-    found = jax.tree.map(np.asarray, fixed_points(map_, starts, tol=tol))
+    found = _table(fixed_points(map_, starts, tol=tol))
     drawn, deflate, known = np.full(len(starts), True), False, -1
     for rounds in range(1, max_rounds + 1):
-        points = unique(found)
+        points = dataclasses.replace(unique(found), map_=map_)
         unseen = missing(np.bincount(_labels(points, drawn), minlength=len(points.z)))
         nothing_new = deflate and len(points.z) == known
         complete = nothing_new and int(points.index_sum) == index_sum and unseen < 0.5
@@ -136,11 +137,17 @@ def search(
         begin = _fresh(jax.random.fold_in(key, rounds), starts, points.z)
         if deflate:
             begin = _deflated(map_, begin, points.z)
-        later = jax.tree.map(np.asarray, fixed_points(map_, begin, tol=tol))
+        later = _table(fixed_points(map_, begin, tol=tol))
         found = jax.tree.map(lambda a, b: np.concatenate([a, b]), found, later)
         drawn = np.concatenate([drawn, np.full(len(starts), not deflate)])
     reason = "evidence" if complete else "budget"
-    return Search(points, jax.tree.map(jnp.asarray, found), unseen, rounds, reason)
+    found = dataclasses.replace(jax.tree.map(jnp.asarray, found), map_=map_)
+    return Search(points, found, unseen, rounds, reason)
+
+
+def _table(found: FixedPoints) -> FixedPoints:
+    """The rows alone, as NumPy arrays."""
+    return jax.tree.map(np.asarray, dataclasses.replace(found, map_=None))
 
 
 def _labels(points: UniquePoints, drawn: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ class Shooting:
 
 def closed(map_: Map, period: int) -> Map:
     """The map whose fixed points are the cycles of this period, and of its divisors."""
-    return Map(Shooting(map_.rule, period), map_.args)
+    return map_ if period == 1 else Map(Shooting(map_.rule, period), map_.args)
 
 
 @jax.custom_jvp

@@ -91,6 +91,12 @@ class Stability:
     distance_to_instability: jax.Array
     status: jax.Array
 
+    @property
+    def stable_dim(self) -> jax.Array:
+        """How many moduli are below 1 by more than rounding, shape (m,); 0 where not computed."""
+        rest = self.eigenvalues.shape[-1] - self.unstable_dim - self.center_dim
+        return jnp.where(self.status == Status.CONVERGED, rest, 0)
+
 
 def stability(map_: Map, z: jax.Array, *, resolvent: bool | None = None) -> Stability:
     """The eigenvalues of dF/dz at fixed points, and what they and their vectors say.

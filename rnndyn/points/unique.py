@@ -1,5 +1,6 @@
 """Distinct points among those that a search returned: NumPy on the host, since sizes vary."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -11,7 +12,10 @@ from scipy.spatial import KDTree
 
 from rnndyn.core import validation
 from rnndyn.core.pytree import pytree
+from rnndyn.maps import Map
+from rnndyn.points import fpf
 from rnndyn.points.certify import Kind
+from rnndyn.points.fpf import FixedPointFinderPoints
 
 
 @pytree
@@ -39,6 +43,8 @@ class UniquePoints:
         For each start the row of its point, -1 where it ended at none of them.
     missing : jax.Array, scalar
         Estimate of the number of points that no start found (`rnndyn.points.unique.missing`).
+    map_ : Map
+        The map that was searched.
     """
 
     z: jax.Array
@@ -51,6 +57,13 @@ class UniquePoints:
     nullity: jax.Array
     label: jax.Array
     missing: jax.Array
+    map_: Map | None = None
+
+    def to_fpf(
+        self, *, starts: jax.Array | None = None, cond_id: int = 0, tol_unique: float = 1e-3
+    ) -> FixedPointFinderPoints:
+        """The points under the field names of FixedPointFinder; as `FixedPoints.to_fpf`."""
+        return fpf.from_points(self, starts, cond_id, tol_unique)
 
 
 def missing(hits: Any) -> float:
@@ -111,12 +124,8 @@ def unique(
     """
     for kind in kinds:
         validation.require_choice("kinds", kind, list(Kind), "pass a tuple of rd.Kind")
-    if atol is not None:
-        advice = "pass for example 1e-6"
-        validation.require_range(
-            "atol", atol, 0.0, float("inf"), advice, open_low=True, open_high=True
-        )
-    table = jax.tree.map(np.asarray, found)
+    require_atol(atol)
+    table = jax.tree.map(np.asarray, dataclasses.replace(found, map_=None))
     finite = np.all(np.isfinite(table.z), axis=1)
     rows = np.flatnonzero(np.isin(table.kind, [int(kind) for kind in kinds]) & finite)
     z = table.z[rows]
@@ -142,7 +151,17 @@ def unique(
         nullity=jnp.asarray(_dimensions(table.nullity[rows], label)[label[best]]),
         label=jnp.asarray(renamed),
         missing=jnp.asarray(missing(hits)),
+        map_=found.map_,
     )
+
+
+def require_atol(atol: float | None) -> None:
+    """Raise unless atol is None or positive and finite."""
+    if atol is not None:
+        advice = "pass for example 1e-6"
+        validation.require_range(
+            "atol", atol, 0.0, float("inf"), advice, open_low=True, open_high=True
+        )
 
 
 def _spacing(z: np.ndarray, nullity: np.ndarray) -> np.ndarray:

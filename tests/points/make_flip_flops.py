@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 import rnndyn as rd
-from analyses import flip_flop
+from analyses import flip_flop, training
 
 FILE = pathlib.Path(__file__).with_name("flip_flops.npz")
 # name: (cell, seed, gain, steps, rate)
@@ -39,7 +39,7 @@ def load(name):
 def starts(name, n, noise=0.5):
     """The held map at zero input, and n starts: states of runs on the task, and noise."""
     cell, params = load(name)
-    inputs, _ = flip_flop.trials(jax.random.key(99), 64, 64, cell.input_size)
+    inputs, _ = flip_flop.trials(jax.random.key(99), 64, 64)
     runs = jax.vmap(lambda x: rd.simulate(cell, params, x))(inputs)
     map_ = rd.hold(cell, params, jax.numpy.zeros_like(inputs[0, 0]))
     return map_, rd.sample_states(jax.random.key(1), runs, n, noise=noise)
@@ -49,7 +49,7 @@ def main():
     arrays = {}
     for name, (cell, seed, gain, steps, rate) in NETWORKS.items():
         key = jax.random.key(seed)
-        trained = flip_flop.train(key, cell, gain=gain, steps=steps, rate=rate)
+        trained = training.train(key, cell, flip_flop.trials, gain=gain, steps=steps, rate=rate)
         for i, leaf in enumerate(jax.tree.leaves(trained.params)):
             arrays[f"{name}.{i}"] = np.asarray(leaf, np.float16)
         print(name, "loss", float(trained.losses[-20:].mean()))

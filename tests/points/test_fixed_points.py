@@ -40,7 +40,7 @@ def test_every_status_in_one_batch_and_neighbours_bit_unchanged():
     assert mixed.status.tolist() == [0, 0, 0, 0, -3, -3, -3, -1, 0, 0, 0]
     assert int(mixed.steps[3]) == 0
     rows = np.array([0, 1, 2, 3, 8, 9, 10])
-    for field in dataclasses.fields(mixed):
+    for field in dataclasses.fields(mixed)[:-1]:  # the last is the map
         left, right = (np.asarray(getattr(f, field.name))[rows] for f in (mixed, alone))
         assert left.tobytes() == right.tobytes(), field.name
     spent = fixed_points(map_, jnp.concatenate([before, tame, good[3:]]), max_steps=0)
@@ -140,7 +140,7 @@ def quadratic(z, r):
 def test_dtype_is_kept():
     for dtype in {jnp.float32, jnp.zeros(()).dtype.type}:
         found = fixed_points(bistable(2.0, -0.3, 0.8, dtype), jnp.array([[0.9], [0.2]], dtype))
-        for field in dataclasses.fields(found):
+        for field in dataclasses.fields(found)[:-1]:  # the last is the map
             leaf = getattr(found, field.name)
             assert leaf.dtype in (dtype, jnp.int32), field.name
         assert found.status.tolist() == [0, 0]

@@ -1,4 +1,6 @@
-"""to_fpf and input_jacobian against the formulas of a tanh network."""
+"""to_fpf, the map that results carry, and input_jacobian against the formulas of a tanh network."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +32,7 @@ def test_input_jacobian(net):
 def test_names_and_numbers_of_fixed_point_finder(net):
     params, x, z, map_ = net
     found = rd.fixed_points(map_, z, max_steps=0)
-    fps = rd.to_fpf(map_, found, starts=z, cond_id=5)
+    fps = found.to_fpf(starts=z, cond_id=5)
     h = np.tanh(z @ params.w_h.T + (params.w_x @ x + params.b)[None])
     jacobian = (1 - h**2)[:, :, None] * np.asarray(params.w_h)
     assert np.allclose(fps.F_xstar, h, rtol=0, atol=tol("step"))
@@ -50,6 +52,40 @@ def test_names_and_numbers_of_fixed_point_finder(net):
 
 def test_a_map_without_input():
     map_ = rd.maps.logistic(2.0)
-    fps = rd.to_fpf(map_, rd.unique(rd.fixed_points(map_, jnp.array([[0.1], [0.7]]))))
+    fps = rd.unique(rd.fixed_points(map_, jnp.array([[0.1], [0.7]]))).to_fpf()
     assert fps.inputs is None and fps.dFdu is None and fps.n_inputs is None
     assert fps.n_iters.tolist() == [-1, -1]
+
+
+def test_results_carry_their_map_through_vmap_and_jit(net):
+    """Each search of a batch its own params and input; rows leave the map as it is."""
+    params, x, z, map_ = net
+    cell = rd.cells.Vanilla(2, 3)
+    inputs = jnp.stack([x, -2 * x])
+
+    @jax.jit
+    def search(inputs):
+        return jax.vmap(lambda x: rd.fixed_points(rd.hold(cell, params, x), z, max_steps=0))(inputs)
+
+    batch = search(inputs)
+    with pytest.raises(ValueError, match=r"`z`: expected shape \(m, d\), got \(2, 4, 3\)"):
+        batch.to_fpf()
+    second = jax.tree.map(lambda leaf: leaf[1], batch)
+    fps = second.to_fpf()
+    h = np.tanh(z @ params.w_h.T + (params.w_x @ (-2 * x) + params.b)[None])
+    assert np.allclose(fps.F_xstar, h, rtol=0, atol=tol("step"))
+    assert np.array_equal(fps.inputs[0], -2 * x)
+    some = second.rows(jnp.array([2, 0])).to_fpf()
+    assert np.array_equal(some.F_xstar, fps.F_xstar[[2, 0]])
+    with pytest.raises(ValueError, match="`points.map_`: expected the Map that was searched, got"):
+        dataclasses.replace(second, map_=None).to_fpf()
+
+
+def test_a_search_carries_its_map(net):
+    map_ = net[3]
+    result = rd.search(map_, net[2], key=jax.random.key(0), max_rounds=2)
+    for points in (result.points, result.found):
+        fps = points.to_fpf()
+        assert np.array_equal(fps.xstar, points.z) and fps.dFdu.shape[1:] == (3, 2)
+    root = np.asarray(result.found.kind) == rd.Kind.ROOT
+    assert np.max(result.found.rows(root).to_fpf().qstar) <= tol("root")

@@ -108,6 +108,27 @@ def test_hopfield_retrieval_and_symmetric_mixtures():
     assert close(values[2, :3], expected, "root_digits")
 
 
+def test_symmetric_mixtures_become_stable_at_a_larger_gain():
+    """At g = 2.17488587996623, T = 0.4598 (Amit, Gutfreund & Sompolinsky 1985: 0.461)."""
+    patterns = scipy.linalg.hadamard(8)[:, [1, 2, 4]].T.astype(float)
+    for g, m, stable in ((2.0, 0.417463336743, False), (3.0, 0.472104983570, True)):
+        map_ = tanh_net(g / 8 * patterns.T @ patterns)
+        wanted = np.tanh(g * m * patterns.sum(0))
+        noise = 0.001 * np.random.default_rng(0).normal(size=(64, 8))
+        found = fixed_points(map_, jnp.asarray(wanted + noise))
+        assert close(found.z[0], wanted, "root_digits")
+        assert bool(modes(map_, found.z[:3]).stable[0]) == stable
+    g = 2.17488587996623
+
+    def excess(m):
+        return (np.tanh(3 * g * m) + np.tanh(g * m)) / 4 - m
+
+    m = scipy.optimize.brentq(excess, 0.3, 0.6, xtol=1e-15)
+    point = jnp.asarray(np.tanh(g * m * patterns.sum(0)))
+    found = modes(tanh_net(g / 8 * patterns.T @ patterns), point[None])
+    assert close(found.spectral_radius[0], 1, "root_digits")
+
+
 def rotated_memory(z, args):
     w, basis = args
     return basis @ jnp.tanh(w @ jnp.linalg.solve(basis, z))
@@ -249,6 +270,7 @@ def test_one_unit_lstm_in_both_coordinates():
     assert close(points.z, np.outer([-1, 0, 1], state))
     found = modes(map_, points.z)
     assert close(found.eigenvalues[2], [0.75394062, 0], "printed_8")
+    assert points.index.tolist() == [1, -1, 1]
 
 
 def test_bistable_recurrent_cell():
@@ -298,19 +320,13 @@ def test_winner_take_all():
     assert found.unstable_dim.tolist() == [0, 1, 0]
 
 
-def border_collision(z, args):
-    left, right, mu = args
-    tau, delta = jnp.where(z[0] < 0, left, right)
-    return jnp.stack([tau * z[0] + z[1] + mu, -delta * z[0]])
-
-
 def test_border_collision_normal_form():
     """Nusse & Yorke 1992: x = mu / (1 - tau + delta) on the side where it is admissible."""
-    left, right = jnp.array([1.7, 0.3]), jnp.array([-1.7, 0.3])
-    points = roots(rd.Map(border_collision, (left, right, jnp.asarray(1.0))), 2, size=4.0)
+    sides = (1.7, 0.3), (-1.7, 0.3)
+    points = roots(rd.maps.border_collision(*sides, 1.0), 2, size=4.0)
     x = np.array([1 / (1 - 1.7 + 0.3), 1 / (1 + 1.7 + 0.3)])
     assert close(points.z, np.stack([x, -0.3 * x], axis=1))
-    none = roots(rd.Map(border_collision, (left, right, jnp.asarray(-1.0))), 2, size=4.0)
+    none = roots(rd.maps.border_collision(*sides, -1.0), 2, size=4.0)
     assert len(none.z) == 0
 
 

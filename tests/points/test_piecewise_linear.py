@@ -105,9 +105,26 @@ def test_against_brute_force_in_rational_arithmetic(name):
         assert_same_cycles(found[period], brute_force(a, w, h, period))
 
 
+def test_two_six_cycles_in_fractions():
+    """S1: through points with known numerators, and the moduli of their multipliers."""
+    a, w, h, _ = SYSTEMS["S1"]
+    a, w = (np.array([[float(Fraction(x)) for x in row] for row in m]) for m in (a, w))
+    found = piecewise_linear(plrnn_map(a, w, [1, -0.5]), 6, box=box(2, 20.0))
+    assert np.allclose(np.abs(found.cycles[1].multipliers), 1.788854, rtol=0, atol=1e-6)
+    assert np.allclose(found.cycles[1].points, [[[9 / 22, 35 / 66]]], rtol=1e-12)
+    for point, moduli in (
+        ((-1358738 / 714101, -304635 / 1428202), (1.140381, 8.98e-4)),
+        ((-1892 / 4889, -169555 / 361786), (2.638211, 0.00621)),
+    ):
+        gaps = np.max(np.abs(found.cycles[6].points - np.array(point)), axis=2)
+        assert np.min(gaps) <= tol("exact_cycle", float)
+        row = np.argmin(np.min(gaps, axis=1))
+        assert np.allclose(np.abs(found.cycles[6].multipliers[row]), moduli, rtol=1e-3)
+
+
 def test_full_tent():
     """z' = 2 z - 4 relu(z) + 1: as many primitive cycles as necklaces, multipliers +-2^k."""
-    found = piecewise_linear(plrnn_map([[2]], [[-4]], [1]), 8, box=box(1, 2.0))
+    found = piecewise_linear(rd.maps.skew_tent(2.0, -2.0), 8, box=box(1, 2.0))
     assert found.complete and found.counts == [2, 1, 2, 3, 6, 9, 18, 30]
     assert counts(piecewise_linear_cycles([[2.0]], [[-4.0]], [1.0], 10, box(1, 2.0))) == [
         *found.counts,
@@ -121,11 +138,6 @@ def test_full_tent():
         assert not np.any(cycles.border) and np.all(cycles.margin > 1e-3)
         steps = cycles.points[:, 1:] - (1 - 2 * np.abs(cycles.points[:, :-1]))
         assert np.max(np.abs(steps), initial=0.0) <= tol("exact_cycle", float)
-
-
-def skew_tent(z, args):
-    a, b = args
-    return a * z + (b - a) * jnp.maximum(z, 0) + 1
 
 
 @pytest.mark.parametrize(
@@ -144,8 +156,7 @@ def skew_tent(z, args):
 )
 def test_attracting_cycles_of_a_skew_tent(a, k, b, exists, stable):
     """Nusse & Yorke 1995: R L^(k-1) exists below a threshold in b, is stable above another."""
-    map_ = rd.Map(skew_tent, (jnp.asarray(a, float), jnp.asarray(b, float)))
-    cycles = piecewise_linear(map_, k, box=box(1, 40.0)).cycles[k]
+    cycles = piecewise_linear(rd.maps.skew_tent(a, b), k, box=box(1, 40.0)).cycles[k]
     chosen = np.sum(cycles.patterns, axis=(1, 2)) == 1
     assert np.any(chosen) == exists and np.any(cycles.stable[chosen]) == stable
 
@@ -200,12 +211,6 @@ def test_winner_take_all():
     assert np.allclose(points.multipliers[1], [1.5, -0.5], rtol=0, atol=tol("exact_cycle", float))
 
 
-def border_collision(left, right, mu):
-    (tau_l, delta_l), (tau_r, delta_r) = left, right
-    a = [[tau_l, 1], [-delta_l, 0]]
-    return plrnn_map(a, [[tau_r - tau_l, 0], [delta_l - delta_r, 0]], [mu, 0])
-
-
 @pytest.mark.parametrize(
     ("left", "right", "mu", "expected"),
     [
@@ -216,7 +221,7 @@ def border_collision(left, right, mu):
     ],
 )
 def test_border_collision_normal_form(left, right, mu, expected):
-    found = piecewise_linear(border_collision(left, right, mu), 8, box=box(2, 10.0))
+    found = piecewise_linear(rd.maps.border_collision(left, right, mu), 8, box=box(2, 10.0))
     assert found.complete and found.counts == expected
 
 
@@ -233,12 +238,16 @@ def test_a_line_attractor_is_one_continuum():
     assert np.allclose(line.points[0, 0], 1.5, rtol=0, atol=1e-6)
 
 
-def test_degenerate_flip_and_centre_fill_with_cycles():
+def test_degenerate_fold_flip_and_centre_fill_with_cycles():
     """At tau = delta = 1 a rotation by a sixth; at tau = -(1 + delta) a line of 2-cycles."""
-    centre = piecewise_linear(border_collision((1.0, 1.0), (-1.5, 0.4), -1.0), 6, box=box(2, 3.0))
+    centre = piecewise_linear(
+        rd.maps.border_collision((1.0, 1.0), (-1.5, 0.4), -1.0), 6, box=box(2, 3.0)
+    )
     assert centre.counts[0] == 1 and centre.continua[6].dimension.tolist() == [2]
     assert not centre.cycles[1].stable[0] and centre.cycles[1].unstable_dim[0] == 0
-    flip = piecewise_linear(border_collision((-1.3, 0.3), (0.5, 0.4), -1.0), 2, box=box(2, 3.0))
+    flip = piecewise_linear(
+        rd.maps.border_collision((-1.3, 0.3), (0.5, 0.4), -1.0), 2, box=box(2, 3.0)
+    )
     assert flip.counts == [1, 0] and flip.continua[2].dimension.tolist() == [1]
 
 
@@ -297,6 +306,71 @@ def test_cells_against_every_sequence_of_patterns(name):
     assert total > 0
 
 
+INF = np.inf
+ZONES = {  # of an activation: from, to, slope, value at 0 of the line
+    "leaky_relu": (jax.nn.leaky_relu, [(-INF, 0.0, 0.01, 0.0), (0.0, INF, 1.0, 0.0)]),
+    "hard_tanh": (
+        jax.nn.hard_tanh,
+        [(-INF, -1.0, 0.0, -1.0), (-1.0, 1.0, 1.0, 0.0), (1.0, INF, 0.0, 1.0)],
+    ),
+    "hard_sigmoid": (
+        jax.nn.hard_sigmoid,
+        [(-INF, -3.0, 0.0, 0.0), (-3.0, 3.0, 1 / 6, 0.5), (3.0, INF, 0.0, 1.0)],
+    ),
+}
+
+
+def every_zone(w, b, zones, period):
+    """Primitive cycles of z' = f(W z + b) by trying every sequence of zones of all units."""
+    d = len(b)
+    pieces = [np.array(p) for p in itertools.product(zones, repeat=d)]
+    found = []
+    for word in itertools.product(range(len(pieces)), repeat=period):
+        turns = [word[i:] + word[:i] for i in range(period)]
+        if word != min(turns) or len(set(turns)) < period:
+            continue
+        product, shift = np.eye(d), np.zeros(d)
+        for p in word:
+            _, _, slope, offset = pieces[p].T
+            product = slope[:, None] * (w @ product)
+            shift = slope * (w @ shift + b) + offset
+        z = np.linalg.solve(np.eye(d) - product, shift)
+        loop, fits = [], True
+        for p in word:
+            loop.append(z)
+            low, high, slope, offset = pieces[p].T
+            s = w @ z + b
+            fits &= bool(np.all((low < s) & (s < high)))
+            z = slope * s + offset
+        if fits:
+            found.append(loop)
+    return np.reshape(found, (-1, period, d))
+
+
+@pytest.mark.parametrize(("name", "d"), [("leaky_relu", 3), ("hard_tanh", 2), ("hard_sigmoid", 2)])
+def test_activations_by_a_choice_against_every_sequence_of_zones(name, d):
+    activation, zones = ZONES[name]
+
+    def layer(z, args):
+        w, b = args
+        return activation(w @ z + b)
+
+    rng, total = np.random.default_rng(1), np.zeros(2, int)
+    gain = 6.0 if name == "hard_sigmoid" else 1.5
+    for _ in range(5):
+        w, b = gain * rng.normal(size=(d, d)), rng.normal(size=d)
+        found = piecewise_linear(
+            rd.Map(layer, (jnp.asarray(w), jnp.asarray(b))), 2, box=box(d, 9.0)
+        )
+        assert found.complete
+        for period in (1, 2):
+            expected = every_zone(w, b, zones, period)
+            expected = expected[np.max(np.abs(expected), axis=(1, 2), initial=0.0) < 9.0]
+            assert_same_cycles(found.cycles[period].points, expected)
+            total[period - 1] += len(expected)
+    assert np.all(total > 0)
+
+
 def test_empty_polytopes_against_linear_programming():
     rng = np.random.default_rng(0)
     for d, rows, room in ((2, 6, 0.5), (5, 20, 0.3)):
@@ -340,7 +414,7 @@ def smooth(z, _):
 
 
 def jumps(z, _):
-    return jnp.where(z > 0, z, 2 * z)
+    return jnp.where(z > 0, z, 2 * z - 1)
 
 
 @pytest.mark.parametrize(
@@ -349,14 +423,14 @@ def jumps(z, _):
         (
             smooth,
             ([-1.0], [1.0]),
-            "`map_`: expected a piecewise-linear map, got one that is not affine between its "
-            "kinks; its nonlinearities may be relu, maximum, minimum, abs and clip only.",
+            "`map_`: expected a piecewise-linear map, got `tanh`, which is not affine in z; its "
+            "nonlinearities may be relu, maximum, minimum, abs, clip and where only.",
         ),
         (
             jumps,
             ([-1.0], [1.0]),
-            "`map_`: expected a continuous rule, got `select_n` on a condition that depends on z; "
-            "write kinks with jax.nn.relu, jnp.maximum, jnp.minimum, jnp.abs or jnp.clip.",
+            "`map_`: expected a continuous rule, got one that jumps at the condition of a "
+            "jnp.where; its two values must be equal where the condition changes.",
         ),
         (
             smooth,

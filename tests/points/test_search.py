@@ -35,6 +35,15 @@ def test_a_budget_that_ends_is_said():
     assert (result.reason, result.rounds, len(result.points.z)) == ("budget", 1, 1)
 
 
+def test_evidence_needs_the_index_sum_and_counts_only_random_starts():
+    """All 9 points do not sum to 0; starts that deflation sent off are no random sample."""
+    starts, map_ = 0.9 + 0.05 * cube(64, 2), tanh_net(2 * np.eye(2))
+    result = rd.search(map_, starts, key=jax.random.key(1), index_sum=0, max_rounds=6)
+    assert (result.reason, result.rounds, len(result.points.z)) == ("budget", 6, 9)
+    second = rd.search(map_, starts, key=jax.random.key(1), max_rounds=2)
+    assert missing(second.points.hits) > 0 == second.missing
+
+
 def test_deflation_keeps_other_roots_and_removes_the_known():
     def cubic(z, _):
         return z - z * (z - 1) * (z + 1)

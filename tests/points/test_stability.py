@@ -114,6 +114,7 @@ def test_types_are_decided_by_moduli():
     ]
     assert modes.unstable_dim.tolist() == [0, 0, 1, 1, 2, 2, 0, 0]
     assert modes.center_dim.tolist() == [0, 0, 0, 0, 0, 0, 2, 1]
+    assert modes.stable_dim.tolist() == [2, 2, 1, 1, 0, 0, 0, 1]
     assert modes.stable.tolist() == [True, True] + [False] * 6
     angle = np.arctan2(0.6, 0.8)
     assert np.allclose(modes.rotation[1], [angle, -angle], rtol=0, atol=tol("multiplier"))
@@ -161,6 +162,38 @@ def halved(z, _):
     return 0.5 * z
 
 
+def test_an_lstm_at_rest_in_the_parts_of_its_state():
+    """Gates 1/2, own derivation: c' = c/2 + W h/2 and h' = c'/2, so that with W r = w r the
+    spectrum is n zeros and 1/2 + w/4, right vectors are (r/2, r) and left ones (W^T l, l)."""
+    n, rng = 3, np.random.default_rng(4)
+    cell = rd.cells.LSTM(1, n, forget_bias=0.0)
+    weights = 2.5 * rng.normal(size=(2, n, n))
+
+    def at_rest(w):
+        params = jax.tree.map(jnp.zeros_like, cell.init(jax.random.key(0)))
+        w_h = params.w_h.at[2 * n : 3 * n].set(w)
+        return rd.hold(cell, dataclasses.replace(params, w_h=w_h), jnp.zeros(1))
+
+    modes = jax.vmap(lambda w: stability(at_rest(w), jnp.zeros((1, 2 * n))))(jnp.asarray(weights))
+    for i, w in enumerate(weights):
+        inner, right = np.linalg.eig(w)
+        values = np.asarray(modes.eigenvalues[i, 0])
+        for k, value in enumerate(0.5 + inner / 4):
+            row = np.argmin(np.abs(values - value))
+            assert abs(values[row] - value) < tol("multiplier")
+            state = at_rest(w).unflatten(modes.right[i, 0, :, row])
+            assert np.allclose(state.h, state.c / 2, rtol=0, atol=64 * tol("multiplier"))
+            overlap = np.vdot(right[:, k], state.c) / np.linalg.norm(state.c)
+            assert abs(abs(overlap) - 1) < 64 * tol("multiplier")
+            left = at_rest(w).unflatten(modes.left[i, 0, :, row])
+            expected = w.T @ np.asarray(left.c)
+            assert np.allclose(left.h, expected, rtol=0, atol=64 * tol("multiplier"))
+        assert np.sum(np.abs(values) < tol("multiplier")) == n
+        outside = np.sum(np.abs(0.5 + inner / 4) > 1)
+        assert int(modes.unstable_dim[i, 0]) == outside
+    assert set(modes.unstable_dim.ravel().tolist()) != {0}
+
+
 def test_large_points_leave_the_resolvent_out_unless_asked():
     modes = stability(rd.Map(halved), jnp.zeros((1, 33)))
     assert np.isnan(modes.kreiss[0]) and np.isnan(modes.distance_to_instability[0])
@@ -186,6 +219,7 @@ def test_rows_that_are_not_finite_are_named_and_harm_no_other():
     assert modes.status.tolist() == [0, -3, -3, -3, 0]
     assert modes.stable.tolist() == [True, False, False, False, True]
     assert modes.unstable_dim.tolist() == modes.center_dim.tolist() == [0] * 5
+    assert modes.stable_dim.tolist() == [2, 0, 0, 0, 2]
     assert modes.type.tolist() == [1, 0, 0, 0, 1]
     rows[1:4] = 0.5
     alone = stability(rd.Map(explosive), jnp.asarray(rows))

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -41,6 +40,16 @@ def test_clusters_by_hand():
     assert int(points.index_sum) == 2
 
 
+def test_labels_are_rows_of_the_points_although_clusters_begin_elsewhere():
+    """A chain from 0 to 1.8, known best at its end, and a point amid it of the other index."""
+    chain = found_at(
+        [[0.0], [1.0], [0.9], [1.8]], index=[1, -1, 1, 1], residual=[2e-16, 0, 2e-16, 1e-16]
+    )
+    points = unique(chain, atol=0.95)
+    assert points.z.tolist() == [[1.0], [1.8]] and points.index.tolist() == [-1, 1]
+    assert points.label.tolist() == [1, 0, 1, 1] and points.hits.tolist() == [1, 3]
+
+
 def test_rows_that_are_not_finite_are_never_a_point():
     points = unique(found_at([[np.nan], [1.0], [np.inf]], [Kind.NONE] * 3), kinds=(Kind.NONE,))
     assert points.z.tolist() == [[1.0]] and points.label.tolist() == [-1, 0, -1]
@@ -70,8 +79,9 @@ def test_order_of_starts_does_not_matter():
     found = fixed_points(tanh_net([[1.9, -0.6], [0.8, 1.6]]), cube(STARTS, 2))
     points = unique(found)
     order = np.random.default_rng(0).permutation(STARTS)
-    shuffled = unique(jax.tree.map(lambda leaf: leaf[order], found))
-    for field in dataclasses.fields(points):
+    shuffled = unique(found.rows(order))
+    assert shuffled.map_ is points.map_ is found.map_
+    for field in dataclasses.fields(points)[:-1]:
         left, right = np.asarray(getattr(points, field.name)), getattr(shuffled, field.name)
         left = left[order] if field.name == "label" else left
         assert np.array_equal(left, right), field.name

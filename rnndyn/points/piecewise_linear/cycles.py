@@ -119,9 +119,10 @@ def piecewise_linear(
     Parameters
     ----------
     map_ : Map
-        Continuous and piecewise linear: affine operations and relu, maximum, minimum, abs and
-        clip, nested as you like. `rd.hold` of a `Vanilla` with relu, `IRNN`, `NpRNN`, `RIN`,
-        `IndRNN`, `CReluRNN`, `PLRNN`, `ShallowPLRNN` or a stack of them, or an iterate.
+        Continuous and piecewise linear: affine operations and relu, maximum, minimum, abs, clip
+        and where by an order (leaky_relu, hard_tanh), nested as you like. `rd.hold` of a `Vanilla`
+        with relu, `IRNN`, `NpRNN`, `RIN`, `IndRNN`, `CReluRNN`, `PLRNN`, `ShallowPLRNN` or a stack
+        of them, or an iterate.
     max_period : int, at least 1
     box : tuple of array_like, shapes (d,)
         (lo, hi), finite, lo < hi: cycles all of whose points lie in it are found.
@@ -137,7 +138,8 @@ def piecewise_linear(
     Raises
     ------
     ValueError
-        If the map is not of this kind, or max_period, box or max_words do not fit.
+        If the map is not of this kind (one that jumps at a `jnp.where` is not), or max_period, box
+        or max_words do not fit.
 
     Notes
     -----
