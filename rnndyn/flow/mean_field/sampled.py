@@ -10,7 +10,7 @@ from rnndyn.cells.containers import require_cell
 from rnndyn.core import validation
 from rnndyn.core.pytree import flatten, pytree, unflatten
 from rnndyn.core.status import Status
-from rnndyn.linearize import CellStep
+from rnndyn.simulate import CellStep
 
 
 @pytree
