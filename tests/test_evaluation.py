@@ -89,8 +89,9 @@ def test_chaos_is_told_and_run_step_by_step_to_the_last_bit():
     assert int(at_once.status) == 0 and bool(jnp.isnan(at_once.evaluation.error))
 
 
-def test_a_run_that_newtons_method_finds_but_rounding_loses():
-    """h' = 2 h at h = 0: exact at once, yet any rounding would grow to eps 2^t."""
+def test_a_run_that_newtons_method_finds_but_rounding_loses(monkeypatch):
+    """h' = 2 h at h = 0: exact at once, yet any rounding would grow to eps 2^t, over windows."""
+    monkeypatch.setattr(evaluation, "BUDGET", 10 * 12 * 8)
     cell = rd.cells.Vanilla(1, 1, activation="identity")
     params = cell.init(jax.random.key(0))
     params = replace(params, w_h=jnp.full_like(params.w_h, 2.0), b=jnp.zeros_like(params.b))
@@ -142,6 +143,7 @@ def test_a_bad_sequence_leaves_its_neighbours_alone():
     got, clean = run(batch), run(jnp.stack([inputs, inputs, -inputs]))
     assert got.status.tolist() == [0, -3, 0]
     assert got.evaluation.reason.tolist() == [0, Reason.NONFINITE, 0]
+    assert got.evaluation.newton_steps.tolist()[1] == 0
     for item in (0, 2):
         pick = lambda run: jax.tree.map(lambda leaf: leaf[item], run.states)  # noqa: E731, B023
         assert identical(pick(got), pick(clean))
