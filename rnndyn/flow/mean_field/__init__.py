@@ -14,6 +14,7 @@ from rnndyn.flow.mean_field.critical import Critical, critical_gain, critical_li
 from rnndyn.flow.mean_field.exponents import ExponentDensity, exponent_density
 from rnndyn.flow.mean_field.field import MeanField
 from rnndyn.flow.mean_field.gated import gru, minimal_rnn
+from rnndyn.flow.mean_field.memory import lstm
 from rnndyn.flow.mean_field.plain import vanilla
 from rnndyn.flow.mean_field.sampled import SampledField, sampled
 
@@ -26,6 +27,7 @@ __all__ = [
     "critical_line",
     "exponent_density",
     "gru",
+    "lstm",
     "minimal_rnn",
     "sampled",
     "vanilla",

@@ -53,7 +53,7 @@ def sampled(
     """Order parameters of a cell by its own step, with `cell.init` drawn anew at each step.
 
     That is the network of mean-field theory at a finite width: errors are O(1/sqrt(n T)) random
-    and O(1/n). For LSTMs, whose memory has no closed equation, this is the theory.
+    and O(1/n).
 
     Parameters
     ----------
