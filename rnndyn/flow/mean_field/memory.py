@@ -95,13 +95,13 @@ def _lstm(gain, s2, bias, key, units, steps) -> MeanField:
     last = jax.tree.map(lambda leaf: jnp.mean(leaf[steps // 2 :], axis=0), found)
     before, after = found[0][steps // 2 : 3 * steps // 4], found[0][3 * steps // 4 :]
     steady = jnp.abs(jnp.mean(after) - jnp.mean(before)) <= 0.05 * jnp.mean(before) + FLOOR
-    activity, together, exponent, trace, square, push, kept = last
+    activity, together, exponent, mean, square, kept = last
     rest = activity <= FLOOR
     activity = jnp.where(rest, 0, activity)
     chi = jnp.exp(2 * exponent)
     correlation = jnp.where(rest, 1, together / jnp.where(rest, 1, activity))
     length = jnp.where(chi < 1, 1 / jnp.abs(2 * exponent), jnp.nan)
-    spread = 2 * (square + push**2) / trace**2 - 1
+    spread = square / mean**2 - 1
     numbers = (gain**2 * activity + s2, activity, correlation, length, chi, exponent, spread)
     good = steady & (kept ** (steps // 2) <= 0.01) & jnp.isfinite(chi)
     status = jnp.where(good, jnp.int32(Status.CONVERGED), jnp.int32(Status.MAX_STEPS))
@@ -109,7 +109,7 @@ def _lstm(gain, s2, bias, key, units, steps) -> MeanField:
 
 
 def _advance(gain, s2, bias, units, key):
-    """One step; E[h_1^2], E[h_1 h_2], the growth, the traces of one step, E[f^2]."""
+    """One step; E[h_1^2], E[h_1 h_2], the growth, moments of one step, E[f^2]."""
     square, together = units.products
     variance = jnp.maximum(gain**2 * square + s2, FLOOR)
     shared = jnp.clip((gain**2 * together + s2) / variance, -1, 1)
@@ -128,10 +128,15 @@ def _advance(gain, s2, bias, units, key):
     moved_h = jnp.mean(e**2 * moved_c + opened * units.moved_h)
     before = jnp.mean(units.moved_c) + units.moved_h
     growth = (jnp.mean(moved_c) + moved_h) / before
-    s, k = carried + pushed, 1 + e**2
-    trace = jnp.mean(k * s + opened)
-    traced = jnp.mean((k * s) ** 2 + 2 * e**2 * s * opened + opened**2)
-    push = jnp.mean(k * pushed + opened)
     products = jnp.stack([jnp.mean(h**2), jnp.mean(h[0] * h[1])])
     after = _Units(c, moved_c / growth, moved_h / growth, products)
-    return after, (*products, jnp.log(growth) / 2, trace, traced, push, jnp.mean(carried))
+    mean, square = squared_singular_values(carried, pushed, e, opened)
+    return after, (*products, jnp.log(growth) / 2, mean, square, jnp.mean(carried))
+
+
+def squared_singular_values(carried, pushed, e, opened) -> tuple[jax.Array, jax.Array]:
+    """Their mean and mean square in one step, of f^2, g^2 b, e and g^2 y of each unit."""
+    s, k = carried + pushed, 1 + e**2
+    mean = jnp.mean(k * s + opened)
+    own = jnp.mean((k * s) ** 2 + 2 * e**2 * s * opened + opened**2)
+    return mean / 2, (own + jnp.mean(k * pushed + opened) ** 2) / 2

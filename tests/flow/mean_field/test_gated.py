@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import rnndyn as rd
+from rnndyn.flow.mean_field.memory import squared_singular_values
 from tests.tolerances import tol
 
 MEAN = rd.mean_field
@@ -142,6 +143,18 @@ def test_the_memory_of_an_lstm_is_part_of_the_state():
     expected = 2 * ((k * s) ** 2 + push**2) / (k * s) ** 2 - 1
     np.testing.assert_allclose(field.relative_variance, expected, rtol=tol("order_parameter"))
     assert int(MEAN.lstm(3.0, 1.0, forget_bias=30.0).status) == -2  # its memory never settles
+
+
+def test_squared_singular_values_of_drawn_blocks():
+    """dc' = D(a) dc + D(sqrt(b)) W dh, dh' = D(e) dc' + D(sqrt(y)) W_o dh: any a, b, e, y."""
+    rng, n = np.random.default_rng(0), 600
+    a, b, e, y = rng.uniform(0, (1.0, 2.0, 1.5, 3.0), (n, 4)).T
+    w, w_o = rng.standard_normal((2, n, n)) / math.sqrt(n)
+    above = np.hstack([np.sqrt(b)[:, None] * w, np.diag(a)])
+    below = e[:, None] * above + np.hstack([np.sqrt(y)[:, None] * w_o, np.zeros((n, n))])
+    squared = np.linalg.svd(np.vstack([below, above]), compute_uv=False) ** 2
+    found = squared_singular_values(*map(jnp.asarray, (a**2, b, e, y)))
+    np.testing.assert_allclose(found, [squared.mean(), (squared**2).mean()], rtol=0.02)
 
 
 def test_nan_is_told_and_misuse_refused():
