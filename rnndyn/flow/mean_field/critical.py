@@ -1,5 +1,6 @@
 """The edge of chaos of plain networks, and starting there."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -75,7 +76,11 @@ def critical_gain(input_variance: Any = 0.0, *, activation: Activation = "tanh")
     >>> round(float(rd.mean_field.critical_gain(0.05) ** 2), 3)  # Schoenholz et al. 2017: 1.76
     1.761
     """
-    (s2,), phi = floats(input_variance), function_of(activation)
+    return _critical_gain(*floats(input_variance), function_of(activation))
+
+
+@jax.jit(static_argnames="phi")
+def _critical_gain(s2: jax.Array, phi: Callable) -> jax.Array:
     excess = lambda q: critical_line(q, activation=phi)[1] - s2  # noqa: E731
     low, high = jnp.full_like(s2, -16.0), jnp.full_like(s2, 9.0)
 
