@@ -40,14 +40,14 @@ def identical(one, other):
 
 @pytest.mark.parametrize("name", rd.cells.CELLS)
 def test_every_cell(name):
-    """Without Jacobians, or with wrong ones, two states become right a step: 8 steps."""
+    """Without Jacobians, or with wrong ones, two states become right a step: 6 steps."""
     cls: Any = rd.cells.CELLS[name]
     cell = cls(3, 4)
     quickly = {"xla_backend_optimization_level": 0}  # 41 programs, each run once
     run = jax.jit(lambda *given: both(cell, *given), compiler_options=quickly)
-    at_once, by_step = run(*setting(cell))
+    at_once, by_step = run(*setting(cell, steps=12))
     assert int(at_once.evaluation.reason) == Reason.PARALLEL
-    assert 1 <= int(at_once.evaluation.newton_steps) <= 5
+    assert 1 <= int(at_once.evaluation.newton_steps) < 6
     assert_equal(at_once.states, by_step.states, tol("in_parallel"))
     assert_equal(at_once.outputs, by_step.outputs, tol("in_parallel"))
     assert int(at_once.status) == 0

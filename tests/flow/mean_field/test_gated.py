@@ -82,15 +82,14 @@ def test_squared_singular_values_of_one_step(name):
 
     @jax.jit
     def jacobian(key):
-        key_start, *keys = jax.random.split(key, steps + 2)
+        keys = jax.random.split(key, steps + 2)
         start = cell.initial_state(cell.init(key, gain=gain))
-        noise = jax.random.normal(key_start, rd.flatten(start).shape)
+        noise = jax.random.normal(keys[0], rd.flatten(start).shape)
 
         def advance(state, at):
             return cell.step(cell.init(at[0], gain=gain), state, at[1]), None
 
-        drawn = (jnp.stack(keys[:-1]), inputs[:-1])
-        state, _ = jax.lax.scan(advance, rd.unflatten(noise, start), drawn)
+        state, _ = jax.lax.scan(advance, rd.unflatten(noise, start), (keys[1:-1], inputs[:-1]))
         params = cell.init(keys[-1], gain=gain)
         step = lambda z: rd.flatten(cell.step(params, rd.unflatten(z, state), inputs[-1]))  # noqa: E731
         return jax.jacfwd(step)(rd.flatten(state))
