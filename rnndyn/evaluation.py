@@ -52,6 +52,7 @@ class Reason(enum.IntEnum):
     UNPREDICTABLE = 5
     MAX_STEPS = 6
     NONFINITE = 7
+    TRACED = 8
 
 
 _SENTENCES = {
@@ -63,6 +64,7 @@ _SENTENCES = {
     Reason.UNPREDICTABLE: "step by step: small differences grow, so that runs need not agree",
     Reason.MAX_STEPS: f"step by step: {MAX_STEPS} Newton steps did not suffice",
     Reason.NONFINITE: "step by step: NaN or infinity met",
+    Reason.TRACED: "step by step: a batch is not seen under a transformation; ask for parallel",
 }
 
 
@@ -108,11 +110,15 @@ def sequentially(reason: Reason, dtype: Any) -> Evaluation:
     return Evaluation(jnp.int32(reason), jnp.int32(0), unknown, unknown, unknown)
 
 
-def reason_against(parallel: bool | None, steps: int, size: int, diagonal: bool) -> Reason | None:
+def reason_against(
+    parallel: bool | None, steps: int, size: int, diagonal: bool, traced: bool
+) -> Reason | None:
     """What shapes, device and the caller have against running in parallel, if anything.
 
     One Newton step costs about 6 T d^3 flops in log T launches, where a step by itself takes a
-    few launches: on an accelerator the former wins for small d and large T only.
+    few launches: on an accelerator the former wins for small d and large T only. A batch under
+    `jax.vmap` fills the device without it, would multiply the memory, and pays for both ways of
+    each condition; since what is traced may be one, only a call on arrays themselves chooses.
     """
     if parallel is False:
         return Reason.ASKED
@@ -120,6 +126,8 @@ def reason_against(parallel: bool | None, steps: int, size: int, diagonal: bool)
         return Reason.SHORT if steps < 2 else None
     if jax.default_backend() == "cpu":
         return Reason.DEVICE
+    if traced:
+        return Reason.TRACED
     if steps < LEAST_STEPS:
         return Reason.SHORT
     return Reason.SIZE if size > LARGEST_SIZE and not diagonal else None

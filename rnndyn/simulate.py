@@ -98,7 +98,8 @@ def simulate(
         most 64 eps, and deviation from the run step by step estimated at most sqrt(eps). Where
         that fails, as it must in chaos, the run is made step by step, to the last bit. By default
         tried on an accelerator, for T >= 256 and d <= 128, if the leading exponent over the first
-        64 steps is negative; never on a CPU. `run.evaluation` tells what was done and why.
+        64 steps is negative; never on a CPU, nor under `jax.jit`, `vmap` or `grad`, where a batch
+        could hide: ask for it there. `run.evaluation` tells what was done and why.
 
     Returns
     -------
@@ -142,7 +143,9 @@ def simulate(
         advice = "leave it out, or give a Stack its dropout"
         raise ValueError(validation.sentence("key", "none for this cell", "a key", advice))
     steps, z = inputs.shape[0], flatten(start)
-    against = reason_against(parallel, steps, z.size, cell.diagonal)
+    given = jax.tree.leaves((params, inputs, state, key))
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in given)
+    against = reason_against(parallel, steps, z.size, cell.diagonal, traced)
     window = window_of(steps, z.size, z.dtype.itemsize, cell.diagonal)
     guess = parallel is None
     return _simulate(

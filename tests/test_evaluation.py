@@ -175,8 +175,8 @@ def test_runs_of_no_and_one_step():
 
 
 def test_the_choice_is_made_by_device_size_and_exponent(monkeypatch):
-    def reason(*asked):
-        return evaluation.reason_against(*asked)
+    def reason(parallel, steps, size, diagonal, traced=False):
+        return evaluation.reason_against(parallel, steps, size, diagonal, traced)
 
     params, inputs = setting(CELL, steps=256)
     run = rd.simulate(CELL, params, inputs)
@@ -189,6 +189,10 @@ def test_the_choice_is_made_by_device_size_and_exponent(monkeypatch):
     assert reason(None, 255, 8, False) == Reason.SHORT
     assert reason(None, 256, 129, False) == Reason.SIZE
     assert reason(None, 256, 129, True) is None
+    assert reason(None, 256, 8, False, traced=True) == Reason.TRACED
+    assert reason(True, 256, 8, False, traced=True) is None
+    batch = jax.vmap(lambda inputs: rd.simulate(CELL, params, inputs).evaluation)(inputs[None])
+    assert batch.reason.tolist() == [Reason.TRACED]
     found = rd.simulate(CELL, params, inputs).evaluation
     assert int(found.reason) == Reason.PARALLEL and -2.0 < float(found.exponent) < -0.3
     said = r"in parallel over time \(\d Newton steps, defect .*\); leading exponent about -\d"
