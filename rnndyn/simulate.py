@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from rnndyn.cells.base import Cell
 from rnndyn.cells.containers import Bidirectional, Directions
@@ -144,7 +145,7 @@ def simulate(
         raise ValueError(validation.sentence("key", "none for this cell", "a key", advice))
     steps, z = inputs.shape[0], flatten(start)
     given = jax.tree.leaves((params, inputs, state, key))
-    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in given)
+    traced = any(isinstance(leaf, Tracer) for leaf in given)
     against = reason_against(parallel, steps, z.size, cell.diagonal, traced)
     window = window_of(steps, z.size, z.dtype.itemsize, cell.diagonal)
     guess = parallel is None

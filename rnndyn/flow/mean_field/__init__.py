@@ -10,7 +10,12 @@ the untied network, whose weights are drawn anew at each step. A tied GRU at res
 g = 2, the untied one at g = sqrt(12).
 """
 
-from rnndyn.flow.mean_field.critical import Critical, critical_gain, critical_line
+from rnndyn.flow.mean_field.critical import (
+    Critical,
+    critical_gain,
+    critical_gain_of,
+    critical_line,
+)
 from rnndyn.flow.mean_field.exponents import ExponentDensity, exponent_density
 from rnndyn.flow.mean_field.field import MeanField
 from rnndyn.flow.mean_field.gated import gru, minimal_rnn
@@ -24,6 +29,7 @@ __all__ = [
     "MeanField",
     "SampledField",
     "critical_gain",
+    "critical_gain_of",
     "critical_line",
     "exponent_density",
     "gru",

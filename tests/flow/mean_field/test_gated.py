@@ -156,6 +156,24 @@ def test_squared_singular_values_of_drawn_blocks():
     np.testing.assert_allclose(found, [squared.mean(), (squared**2).mean()], rtol=0.02)
 
 
+def test_critical_gains_of_any_theory():
+    """The plain one's and its slope; an LSTM's on input; a GRU at rest jumps past the edge."""
+
+    def plain(input_variance):
+        return MEAN.critical_gain_of(lambda gain: MEAN.vanilla(gain, input_variance))
+
+    got, want = (jax.value_and_grad(found)(0.3) for found in (plain, MEAN.critical_gain))
+    np.testing.assert_allclose(got[0], want[0], rtol=tol("order_parameter"))
+    np.testing.assert_allclose(got[1], want[1], rtol=tol("flow_slope"))
+    theory = lambda gain: MEAN.lstm(gain, 1.0, forget_bias=1.0, units=512, steps=60)  # noqa: E731
+    found = MEAN.critical_gain_of(theory, span=(2.0, 6.0))
+    assert 3.5 < float(found) < 4.1 and abs(float(theory(found).chi) - 1) < 1e-6
+    below, above = (MEAN.gru(math.sqrt(12) - move) for move in (0.05, 0.0))
+    assert float(below.activity) == 0 and float(below.chi) < 1
+    assert float(above.activity) > 0.01 and float(above.chi) > 1.05
+    assert bool(jnp.isnan(MEAN.critical_gain_of(MEAN.gru)))
+
+
 def test_nan_is_told_and_misuse_refused():
     cell = rd.cells.GRU(4, 8)
     inputs = unit_inputs(5)
