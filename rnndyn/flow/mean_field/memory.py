@@ -103,7 +103,8 @@ def _lstm(gain, s2, bias, key, units, steps) -> MeanField:
     length = jnp.where(chi < 1, 1 / jnp.abs(2 * exponent), jnp.nan)
     spread = square / mean**2 - 1
     numbers = (gain**2 * activity + s2, activity, correlation, length, chi, exponent, spread)
-    good = steady & (kept ** (steps // 2) <= 0.01) & jnp.isfinite(chi)
+    forgotten = steps // 2 * jnp.log(kept) <= jnp.log(0.01)
+    good = steady & forgotten & jnp.isfinite(chi)
     status = jnp.where(good, jnp.int32(Status.CONVERGED), jnp.int32(Status.MAX_STEPS))
     return MeanField(*(jnp.where(good, number, jnp.nan) for number in numbers), status=status)
 

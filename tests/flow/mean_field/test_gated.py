@@ -127,6 +127,7 @@ def test_derivatives_of_the_correlation_in_chaos_equal_differences():
     np.testing.assert_allclose(slopes, expected, rtol=tol("flow_slope"))
 
 
+@pytest.mark.precision
 def test_the_memory_of_an_lstm_is_part_of_the_state():
     """At rest, i = o = 1/2: c' = f c + (g/4) U c, so chi = f^2 + g^2/16 of c, h follows it."""
     f = 1 / (1 + math.exp(-1.0))
