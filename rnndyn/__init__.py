@@ -30,6 +30,7 @@ from rnndyn.branches import (
 from rnndyn.cells import initializers
 from rnndyn.core.pytree import coordinate_names, flatten, pytree, specification, unflatten
 from rnndyn.core.status import NotConverged, Status, check, describe
+from rnndyn.evaluation import Evaluation
 from rnndyn.flow import (
     Contributions,
     CovariantVectors,
@@ -99,6 +100,7 @@ __all__ = [
     "CurvePoint",
     "CycleStability",
     "Cycles",
+    "Evaluation",
     "Event",
     "ExactCycles",
     "FixedPoints",

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 
 from rnndyn.cells.base import Cell
 from rnndyn.core import validation
-from rnndyn.core.pytree import flatten, pytree, specification, static, unflatten
+from rnndyn.core.pytree import flatten, pytree, static, unflatten
 from rnndyn.maps import Map
-from rnndyn.simulate import Trajectory, one_step
+from rnndyn.simulate import CellStep, Trajectory
 
 DENSE_BUDGET = 2**31  # bytes of Jacobians above which `linearize` stays matrix-free
 _BLOCK = 2**26  # bytes of Jacobians that are formed at once
@@ -211,17 +211,6 @@ def _form_diagonals(free: MatrixFree) -> jax.Array:
     """The diagonals (T, d) of Jacobians that are diagonal: each is J times the vector of ones."""
     ones = jnp.ones((free.size, 1), free.dtype)
     return jax.vmap(lambda at: free.push(at, ones)[:, 0])(free.slices)
-
-
-@specification
-class CellStep:
-    """One step of a cell on flat vectors; the data of a step: its state (for clocks), x, key."""
-
-    cell: Cell
-
-    def __call__(self, z: jax.Array, data: tuple[Any, jax.Array, Any], params: Any) -> jax.Array:
-        state, x, key = data
-        return flatten(one_step(self.cell, params, unflatten(z, state), x, key))
 
 
 def _map_step(z: jax.Array, data: None, map_: Map) -> jax.Array:

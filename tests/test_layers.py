@@ -13,6 +13,7 @@ LAYERS = {
     "cells": 1,
     "maps": 1,
     "constraints": 1,
+    "evaluation": 1,
     "simulate": 2,
     "linearize": 2,
     "flow": 3,

@@ -100,6 +100,8 @@ MULTIPLES = {
         64,
         "relative to a row, or absolute at size 1: one factorisation, d <= 7",
     ),
+    # evaluation in parallel over time
+    "in_parallel": (1024, "a defect of 64 eps, summed by a run that forgets: below 16 of it"),
 }
 
 

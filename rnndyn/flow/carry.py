@@ -24,8 +24,8 @@ from rnndyn.cells.base import Cell
 from rnndyn.cells.containers import require_cell
 from rnndyn.core import validation
 from rnndyn.core.pytree import flatten, specification
-from rnndyn.linearize import CellStep, Dense, Linearization, MatrixFree, linearize
-from rnndyn.simulate import Trajectory
+from rnndyn.linearize import Dense, Linearization, MatrixFree, linearize
+from rnndyn.simulate import CellStep, Trajectory
 
 _SUMS = frozenset(
     "dot_general conv_general_dilated fft reduce_sum reduce_prod reduce_max reduce_min "

@@ -18,8 +18,8 @@ from rnndyn.cells.containers import require_cell
 from rnndyn.core import validation
 from rnndyn.core.pytree import flatten, pytree, unflatten
 from rnndyn.core.status import Status
-from rnndyn.linearize import CellStep, hidden_indices
-from rnndyn.simulate import Trajectory
+from rnndyn.linearize import hidden_indices
+from rnndyn.simulate import CellStep, Trajectory
 
 
 @pytree

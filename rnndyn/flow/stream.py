@@ -18,9 +18,9 @@ from rnndyn.flow.lyapunov import (
     require_k,
     summary,
 )
-from rnndyn.linearize import CellStep, MatrixFree
+from rnndyn.linearize import MatrixFree
 from rnndyn.maps import Map
-from rnndyn.simulate import one_step
+from rnndyn.simulate import CellStep, one_step
 
 
 @pytree

@@ -19,12 +19,15 @@ def network(kind, depth, width=64):
     def drawn(key):
         keys = jax.random.split(key, depth + 3)
         first, offset, out = (jax.random.normal(k, (width,)) for k in keys[:3])
-        weights = [jax.random.normal(k, (width, width)) * (2 / width) ** 0.5 for k in keys[3:]]
+        draw = jax.vmap(lambda k: jax.random.normal(k, (width, width)) * (2 / width) ** 0.5)
+        weights = draw(keys[3:])
+
+        def layer(h, w):
+            pushed = w @ jax.nn.relu(h)
+            return (h + 0.3 * pushed if kind == "residual" else pushed), None
 
         def function(x):
-            h = first * x[0] + offset
-            for w in weights:
-                h = h + 0.3 * (w @ jax.nn.relu(h)) if kind == "residual" else w @ jax.nn.relu(h)
+            h, _ = jax.lax.scan(layer, first * x[0] + offset, weights)
             return out @ jax.nn.relu(h)
 
         return function

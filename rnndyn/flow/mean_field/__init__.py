@@ -10,10 +10,16 @@ the untied network, whose weights are drawn anew at each step. A tied GRU at res
 g = 2, the untied one at g = sqrt(12).
 """
 
-from rnndyn.flow.mean_field.critical import Critical, critical_gain, critical_line
+from rnndyn.flow.mean_field.critical import (
+    Critical,
+    critical_gain,
+    critical_gain_of,
+    critical_line,
+)
 from rnndyn.flow.mean_field.exponents import ExponentDensity, exponent_density
 from rnndyn.flow.mean_field.field import MeanField
 from rnndyn.flow.mean_field.gated import gru, minimal_rnn
+from rnndyn.flow.mean_field.memory import lstm
 from rnndyn.flow.mean_field.plain import vanilla
 from rnndyn.flow.mean_field.sampled import SampledField, sampled
 
@@ -23,9 +29,11 @@ __all__ = [
     "MeanField",
     "SampledField",
     "critical_gain",
+    "critical_gain_of",
     "critical_line",
     "exponent_density",
     "gru",
+    "lstm",
     "minimal_rnn",
     "sampled",
     "vanilla",

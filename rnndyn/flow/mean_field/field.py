@@ -9,7 +9,8 @@ from rnndyn.core.pytree import pytree
 class MeanField:
     """The order parameters of a wide random network in its stationary state.
 
-    What a theory leaves open is NaN.
+    What a theory leaves open is NaN: the length of an LSTM in chaos, and the relative variance of
+    plain networks with several delays.
 
     Attributes
     ----------
@@ -18,7 +19,7 @@ class MeanField:
     activity : jax.Array
         E[h^2] per unit.
     correlation : jax.Array
-        c, of what two runs from independent starts receive.
+        c, of what two runs from independent starts receive; of gated networks, of their states h.
     correlation_length : jax.Array
         xi = 1/|ln chi_c| in steps, chi_c the growth of a small difference about c: over how many
         steps two runs forget theirs. inf at the critical point.
@@ -28,8 +29,8 @@ class MeanField:
     exponent : jax.Array
         ln(chi)/2, the leading Lyapunov exponent per step.
     relative_variance : jax.Array
-        Of the squared singular values of one step, over their mean squared; over T steps it is T
-        times that (Pennington, Schoenholz & Ganguli 2017).
+        Of the squared singular values of one step, over their mean squared; over T steps of a
+        plain network it is T times that (Pennington, Schoenholz & Ganguli 2017).
     status : jax.Array, int
         0: the variance reproduces itself to 64 eps; -2: none was found, as where it grows without
         bound.

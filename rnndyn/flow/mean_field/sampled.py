@@ -10,7 +10,7 @@ from rnndyn.cells.containers import require_cell
 from rnndyn.core import validation
 from rnndyn.core.pytree import flatten, pytree, unflatten
 from rnndyn.core.status import Status
-from rnndyn.linearize import CellStep
+from rnndyn.simulate import CellStep
 
 
 @pytree
@@ -53,7 +53,7 @@ def sampled(
     """Order parameters of a cell by its own step, with `cell.init` drawn anew at each step.
 
     That is the network of mean-field theory at a finite width: errors are O(1/sqrt(n T)) random
-    and O(1/n). For LSTMs, whose memory has no closed equation, this is the theory.
+    and O(1/n).
 
     Parameters
     ----------
