@@ -24,6 +24,7 @@ import numpy as np
 
 from rnndyn.core.factor import eliminate
 from rnndyn.core.pytree import pytree
+from rnndyn.core.split import largest_of_rows
 from rnndyn.flow import graded
 from rnndyn.flow.graded import Rows
 from rnndyn.linearize import Linearization
@@ -223,7 +224,7 @@ def _first_frame(lin: Linearization, chosen: np.ndarray) -> tuple[jax.Array, Row
     order = jnp.arange(n)
     if lin.steps > 0:
         last = lin.transposed(jax.tree.map(lambda leaf: leaf[-1], lin.slices))
-        sizes = jnp.max(jnp.abs(jax.lax.stop_gradient(last)), axis=0)
+        sizes = largest_of_rows(jax.tree.map(jnp.abs, jax.lax.stop_gradient(last.T)))
         order = jnp.argsort(-sizes[chosen])
     units = jnp.eye(lin.size, dtype=lin.dtype)[:, chosen]
     eye = jnp.eye(n, dtype=lin.dtype)
@@ -236,6 +237,7 @@ def _slice(lin: Linearization, step: Any) -> Any:
     )
 
 
-def _pattern(matrix: jax.Array) -> jax.Array:
+def _pattern(matrix: Any) -> Any:
     """1 where an entry is not exactly zero; the signs of products of patterns bound a product's."""
-    return (jax.lax.stop_gradient(matrix) != 0).astype(matrix.dtype)
+    fixed = jax.lax.stop_gradient(matrix)
+    return jax.tree.map(lambda part: (part != 0).astype(part.dtype), fixed)

@@ -71,8 +71,11 @@ def test_equals_the_long_recorded_references(name):
     found = singular_spectra(from_jacobians(jacobians), lags=(len(jacobians),))
     assert int(found.status[0]) == 0
     true = np.abs(np.asarray(found.log_values[0]) - expected)
-    limit = "log_reference" if jacobians.dtype == jnp.float64 else "rounded_steps"
-    assert np.max(true) <= tol(limit)
+    if jacobians.dtype == jnp.float64:
+        assert np.max(true) <= tol("log_reference")
+    else:  # what rounding each step once may do, and a Gaussian one can have condition 4e4
+        rounded = np.linalg.norm(np.linalg.cond(np.asarray(jacobians, float)))
+        assert np.max(true) <= max(tol("rounded_steps"), 4 * rounded * jnp.finfo(jnp.float32).eps)
     assert np.all(true <= found.error[0]) and np.max(found.error[0]) <= 1e4 * np.max(true)
     total = np.linalg.slogdet(jacobians)[1].sum()
     assert abs(float(jnp.sum(found.log_values[0])) - total) <= tol("log_sum") * abs(total)
