@@ -8,6 +8,8 @@ same reason they may be whole numbers while a product grows: sums of those are e
 equal increments do not drift.
 """
 
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -66,7 +68,12 @@ def latest(lin: Linearization, lags: tuple[int, ...]) -> tuple[Any, jax.Array]:
     return jax.tree.map(lambda leaf: leaf[lin.steps - depth :], lin.slices), jnp.asarray(slots)
 
 
-def multiply(matrix: jax.Array | Split, factor: Rows, scale_of_zero: jax.Array) -> Rows:
+def multiply(
+    matrix: jax.Array | Split,
+    factor: Rows,
+    scale_of_zero: jax.Array,
+    product: Callable = operator.matmul,
+) -> Rows:
     """matrix @ factor, each row with a scale of its own, so nothing under- or overflows.
 
     Parameters
@@ -75,6 +82,8 @@ def multiply(matrix: jax.Array | Split, factor: Rows, scale_of_zero: jax.Array) 
     factor : Rows, of m rows
     scale_of_zero : jax.Array, shape (n,)
         The scale to give a row that comes out exactly zero; its tangent is measured in it.
+    product : callable
+        `triangular_product` where both are upper triangular.
     """
     alive = jnp.any(factor.rows != 0, axis=1)
     seen = jnp.where(alive, factor.scale, -jnp.inf)
@@ -94,9 +103,9 @@ def multiply(matrix: jax.Array | Split, factor: Rows, scale_of_zero: jax.Array) 
         half = jnp.exp(jnp.minimum(scale - largest, cap) / 2)
         return entry * half * half
 
-    product = Rows(largest, entries(matrix, weighted, largest, factor.scale) @ factor.rows)
-    whole = jnp.round(jnp.log(_lengths(product)))
-    return Rows(largest + whole, product.rows * jnp.exp(-whole)[:, None])
+    made = Rows(largest, product(entries(matrix, weighted, largest, factor.scale), factor.rows))
+    whole = jnp.round(jnp.log(_lengths(made)))
+    return Rows(largest + whole, made.rows * jnp.exp(-whole)[:, None])
 
 
 def normalise(factor: Rows) -> Rows:
