@@ -1,10 +1,11 @@
-"""The Jacobians along a run, dense, diagonal or matrix-free, behind one interface.
+"""The Jacobians along a run, dense, in parts, diagonal or matrix-free, behind one interface.
 
 Convention: `J[t] = dz_{t+1}/dz_t`, so dz_T/dz_t = J[T-1] ... J[t], newest on the left. Analyses
 of gradient flow, spectra and exponents know Linearizations, never cells.
 """
 
 import abc
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,20 +14,23 @@ import jax.numpy as jnp
 
 from rnndyn.cells.base import Cell
 from rnndyn.core import validation
+from rnndyn.core.dependence import dependence
 from rnndyn.core.pytree import flatten, pytree, static, unflatten
+from rnndyn.core.split import Layout, Split, times_transposed
 from rnndyn.maps import Map
 from rnndyn.simulate import CellStep, Trajectory
 
 DENSE_BUDGET = 2**31  # bytes of Jacobians above which `linearize` stays matrix-free
 _BLOCK = 2**26  # bytes of Jacobians that are formed at once
+_LEAST_SIZE, _MOST_FILL = 64, 0.75  # of Jacobians that are stored in parts
 
 
 class Linearization(abc.ABC):
     """The derivatives of T successive steps of a map on z (d,).
 
     A consumer scans over `slices` and asks for products with one step's Jacobian; whether that
-    Jacobian is stored is not its business. Three final classes: `Dense`, `Diagonal` (of which
-    the analyses of flow/ take advantage) and `MatrixFree`.
+    Jacobian is stored is not its business. Four final classes: `Dense`, `InParts` and `Diagonal`
+    (of which the analyses of flow/ take advantage) and `MatrixFree`.
 
     Attributes
     ----------
@@ -65,8 +69,8 @@ class Linearization(abc.ABC):
     def pull(self, at: Any, u: jax.Array) -> jax.Array:
         """J^T u for columns u, shape (d, k), at one step `at`: an entry of `slices`."""
 
-    def transposed(self, at: Any) -> jax.Array:
-        """J^T itself, shape (d, d), at one step `at`: an entry of `slices`."""
+    def transposed(self, at: Any) -> jax.Array | Split:
+        """J^T itself, (d, d), at one step `at`: an entry of `slices`; in parts if so stored."""
         return self.pull(at, jnp.eye(self.size, dtype=self.dtype))
 
     @classmethod
@@ -117,9 +121,46 @@ class Dense(Linearization):
         return at @ v
 
     def pull(self, at: jax.Array, u: jax.Array) -> jax.Array:
-        return at.T @ u
+        return times_transposed(at, u)
 
     def transposed(self, at: jax.Array) -> jax.Array:
+        return at.T
+
+
+@pytree
+class InParts(Linearization):
+    """Jacobians of one dense block and a few diagonals, of which alone products make use.
+
+    `slices` is a `Split` with T block (T, r, c) and bands (T, length): half the numbers and
+    half the flops of the full matrices for an LSTM, 1/L of them for a register of L lags.
+    """
+
+    hidden: tuple[int, ...] = static()
+    slices: Split
+
+    @property
+    def steps(self) -> int:
+        return self.slices.block.shape[-3]
+
+    @property
+    def size(self) -> int:
+        return self.slices.layout.size
+
+    @property
+    def dtype(self) -> Any:
+        return self.slices.block.dtype
+
+    @property
+    def jacobians(self) -> jax.Array:
+        return self.slices.full()
+
+    def push(self, at: Split, v: jax.Array) -> jax.Array:
+        return at @ v
+
+    def pull(self, at: Split, u: jax.Array) -> jax.Array:
+        return at.T @ u
+
+    def transposed(self, at: Split) -> Split:
         return at.T
 
 
@@ -196,14 +237,49 @@ class MatrixFree(Linearization):
 
 @jax.jit
 def _form(free: MatrixFree) -> jax.Array:
-    bytes_each = free.size**2 * jnp.dtype(free.dtype).itemsize
-    batch = max(1, min(free.steps, _BLOCK // max(bytes_each, 1)))
-
     def jacobian(at):
         z, data = at
         return jax.jacfwd(free.rule)(z, data, free.args)
 
-    return jax.lax.map(jacobian, free.slices, batch_size=batch)
+    return jax.lax.map(jacobian, free.slices, batch_size=_at_once(free, free.size))
+
+
+@jax.jit(static_argnames="layout")
+def _form_parts(free: MatrixFree, layout: Layout) -> Split:
+    """The parts from one product with each dense column, and one with the sum of all others.
+
+    Where a row has several entries in those others, from all columns (Curtis, Powell & Reid 1974).
+    """
+    seeds = layout.seeds(free.dtype)
+
+    def parts(at):
+        return layout.read(free.push(at, seeds))
+
+    return jax.lax.map(parts, free.slices, batch_size=_at_once(free, seeds.shape[1]))
+
+
+def _at_once(free: MatrixFree, columns: int) -> int:
+    bytes_each = free.size * columns * jnp.dtype(free.dtype).itemsize
+    return max(1, min(free.steps, _BLOCK // max(bytes_each, 1)))
+
+
+def _layout(free: MatrixFree) -> Layout | None:
+    """How to store Jacobians in parts, read off the step's trace; None if it does not pay."""
+    if free.size < _LEAST_SIZE or free.steps == 0:
+        return None
+    leaves, structure = jax.tree.flatten((*jax.tree.map(_first, free.slices), free.args))
+    shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for x in leaves)
+    return _traced_layout(free.rule, structure, shapes)
+
+
+def _first(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+
+
+@functools.lru_cache(maxsize=128)
+def _traced_layout(rule: Callable, structure: Any, shapes: tuple) -> Layout | None:
+    layout = Layout.of(dependence(rule, *jax.tree.unflatten(structure, shapes)))
+    return layout if layout is not None and layout.fill <= _MOST_FILL else None
 
 
 @jax.jit
@@ -232,7 +308,9 @@ def linearize(
     run : Trajectory, for a cell only
     dense : bool, optional
         Whether to store the Jacobians in full. By default only their diagonals if the cell is
-        `diagonal`, and otherwise all of them if they take at most 2 GiB.
+        `diagonal`; from d = 64 on, a dense block and diagonals if the step's trace shows that all
+        other entries are zero whatever the parameters (LSTM, shift registers); and otherwise all
+        of them. Matrix-free if that took more than 2 GiB.
 
     Returns
     -------
@@ -261,10 +339,15 @@ def linearize(
         raise TypeError(validation.sentence("subject", expected, repr(type(subject)), advice))
     if dense is None and isinstance(subject, Cell) and subject.diagonal:
         return Diagonal(free.hidden, _form_diagonals(free))
+    layout = _layout(free) if dense is None else None
     if dense is None:
-        bytes_needed = free.steps * free.size**2 * jnp.dtype(free.dtype).itemsize
-        dense = bytes_needed <= DENSE_BUDGET
-    return Dense(free.hidden, free.jacobians) if dense else free
+        stored = free.size**2 * (1.0 if layout is None else layout.fill)
+        dense = free.steps * stored * jnp.dtype(free.dtype).itemsize <= DENSE_BUDGET
+    if not dense:
+        return free
+    if layout is not None:
+        return InParts(free.hidden, _form_parts(free, layout))
+    return Dense(free.hidden, free.jacobians)
 
 
 def _along_orbit(map_: Map, points: jax.Array) -> MatrixFree:

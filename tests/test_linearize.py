@@ -98,6 +98,35 @@ def test_what_contains_a_diagonal_cell_is_not_diagonal():
         assert jnp.any(lin.jacobians.at[:, i, i].set(0.0) != 0)
 
 
+@pytest.mark.precision
+def test_of_an_lstm_a_block_and_diagonals_are_stored():
+    """From d = 64 on, by the trace alone: all numbers are those of the full Jacobians."""
+    cell = rd.cells.LSTM(3, 32)
+    params = cell.init(jax.random.key(0))
+    run = rd.simulate(cell, params, jax.random.normal(jax.random.key(1), (STEPS, 3)))
+    lin, dense = rd.linearize(cell, params, run), rd.linearize(cell, params, run, dense=True)
+    assert isinstance(lin, module.InParts) and isinstance(dense, module.Dense)
+    assert lin.slices.block.shape == (STEPS, 64, 32)
+    assert [band.shape for band in lin.slices.bands] == 2 * [(STEPS, 32)]
+    assert (lin.steps, lin.size, lin.dtype) == (dense.steps, dense.size, dense.dtype)
+    assert lin.hidden == dense.hidden == tuple(range(32))
+    np.testing.assert_allclose(lin.jacobians, dense.jacobians, rtol=0, atol=tol("elementary"))
+    v = jax.random.normal(jax.random.key(2), (64, 4))
+    here, there = (jax.tree.map(operator.itemgetter(2), each.slices) for each in (lin, dense))
+    for product in ("push", "pull"):
+        got, want = getattr(lin, product)(here, v), getattr(dense, product)(there, v)
+        np.testing.assert_allclose(got, want, rtol=0, atol=tol("jacobian"))
+    held = rd.linearize(rd.hold(cell, params, run.inputs[0]), jax.vmap(rd.flatten)(run.states))
+    assert isinstance(held, module.InParts) and held.hidden == tuple(range(64))
+
+
+def test_small_or_full_jacobians_are_not_stored_in_parts():
+    for cell in (rd.cells.LSTM(3, 31), rd.cells.GRU(3, 64)):
+        params = cell.init(jax.random.key(0))
+        run = rd.simulate(cell, params, jnp.ones((2, 3)))
+        assert isinstance(rd.linearize(cell, params, run), module.Dense)
+
+
 def test_a_batch_of_diagonals():
     cell = IndRNN(3, 5)
     params = cell.init(jax.random.key(0))

@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from rnndyn.core.split import entries, largest_of_rows
+
 
 def sorted_qr(y: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Orthonormal Q and upper triangular R with y = Q R, accurate by rows.
@@ -38,14 +40,47 @@ def sorted_qr(y: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.zeros_like(q).at[order].set(q), r
 
 
-def scaled_columns(a: jax.Array) -> tuple[jax.Array, jax.Array]:
+def scaled_columns(a: Any) -> tuple[Any, jax.Array]:
     """a = B diag(s), s the largest modulus of each column, and B's columns of size 1 or zero.
+
+    Of an array or a `Split`; B is what a is.
 
     Columns of very different size then do no harm: factor diag(s) F first, whose rows differ,
     and B times that frame second.
     """
-    sizes = jnp.max(jnp.abs(a), axis=0)
-    return a / jnp.where(sizes == 0, jnp.ones_like(sizes), sizes)[None, :], sizes
+    sizes = jnp.maximum(largest_of_rows(jax.tree.map(jnp.abs, a.T)), 0)
+    divisors = jnp.where(sizes == 0, jnp.ones_like(sizes), sizes)
+    return entries(a, lambda entry, _, divisor: entry / divisor, divisors, divisors), sizes
+
+
+_WHOLE = 192  # rows of a triangular product that are not worth cutting in two
+
+
+@jax.custom_jvp
+def triangular_product(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a @ b of upper triangular matrices, at 3/8 of the flops where they are large.
+
+    Parameters
+    ----------
+    a, b : jax.Array, shape (n, n)
+        Their tangents need not be triangular.
+    """
+    n = a.shape[0]
+    if n < _WHOLE:
+        return a @ b
+    h = n // 2
+    above = a[:h] @ b[:, h:]
+    first, last = triangular_product(a[:h, :h], b[:h, :h]), triangular_product(a[h:, h:], b[h:, h:])
+    below = jnp.zeros((n - h, h), a.dtype)
+    return jnp.concatenate(
+        [jnp.concatenate([first, above], axis=1), jnp.concatenate([below, last], axis=1)]
+    )
+
+
+@triangular_product.defjvp
+def _triangular_product_jvp(primals: Any, tangents: Any) -> Any:
+    (a, b), (a_dot, b_dot) = primals, tangents
+    return triangular_product(a, b), a_dot @ b + a @ b_dot
 
 
 def lu(y: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -8,14 +8,28 @@ exchanges (`core.factor`), and rows of very different sizes (saturated units) ke
 own size.
 
 Between two eliminations the columns turn towards each other and log |u_ii| loses digits; how many
-the factors themselves say. A relative error eps of the entries of the panel F' U, row r of size
-rho_r and column j of size gamma_j, changes log |u_ii| at first order by eps a_i b_i, where a_i is
-the length of row i of F'^-1 diag(rho) and b_i that of column i of diag(gamma) U^-1: two
-triangular solves with a few random signs (small-sample condition estimation: Kenney & Laub 1994).
-A block of steps that would spend more than `tol` a step is rolled back and made shorter.
+the factors themselves say. An error dY of the panel Y = F' U is F' (I + E) U at first order,
+E = F'^-1 dY U^-1, and does two things:
+
+- E_ii is added to log |u_ii|. With errors of eps rho_r gamma_j in row r of size rho_r and column j
+  of size gamma_j, independent of each other, it is eps a_i b_i, where a_i is the length of row i
+  of F'^-1 diag(rho) and b_i that of column i of diag(gamma) U^-1: two triangular solves with a few
+  random signs (small-sample condition estimation: Kenney & Laub 1994). A block of steps that would
+  spend more than `tol` a step on these is rolled back and made shorter.
+- E below the diagonal turns the frame, F' (I + X), and with it what grows later: the next factor U
+  makes X into the strictly lower part of U X U^-1, and adds diag(U X U^-1) to log |u_ii|. Where
+  exponents are well apart X fades; between neighbours i, j = i + 1 that are nearly equal, or for a
+  while in the wrong order, it does not: x_i = |X_ji| becomes |u_jj / u_ii| x_i + eps a_j b_i, and
+  |u_ij / u_ii| x_i passes from one exponent to the other. QR in the same precision has the same.
+
+All of it is summed without regard to sign, and taken `SAFETY` times. It is of first order, has
+the neighbours for the whole of X and random signs for norms, so no proof; against QR in 20 to 60
+digits, in runs of some hundred products of tanh networks, gates, Gaussian, orthogonal and adjoint
+ones, rounding did at most 0.6 of it before the factor, and 0.001 of it in the median.
 """
 
 import functools
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -29,7 +43,7 @@ from rnndyn.flow.diagonal import log_modulus
 from rnndyn.linearize import Linearization
 
 LONGEST = 32  # steps between eliminations, which then cost 2 % of the products
-SAFETY = 16  # of the error: what exponents that are nearly equal hand to each other
+SAFETY = 4  # of the error
 _PATIENCE = 64  # blocks, at most, between two attempts at an interval that failed
 _PROBES = 4
 
@@ -80,6 +94,8 @@ class Carry:
         Where the source of steps stands.
     frame : jax.Array, shape (d, k)
         Orthonormal.
+    tilt : jax.Array, shape (k,)
+        By how much rounding may have turned column i of the frame towards column i + 1.
     pace : Pace
         Of the eliminations, as found so far.
     finite : jax.Array, bool
@@ -87,6 +103,7 @@ class Carry:
 
     position: Any
     frame: jax.Array
+    tilt: jax.Array
     pace: Pace
     finite: jax.Array
 
@@ -95,23 +112,33 @@ class Carry:
 class _Stretch:
     """A stretch of which `done` steps are behind: their growth (k,) and its error (k,).
 
-    `hard` says that the next step alone would lose more than `tol` and is to be split in two.
+    The error is that of the eliminations by themselves; `exchange` (k,) what the tilts of the
+    frame made neighbours hand to each other. `hard` says that the next step alone would lose more
+    than `tol` and is to be split in two.
     """
 
     carry: Carry
     done: jax.Array
     growth: jax.Array
     error: jax.Array
+    exchange: jax.Array
     hard: jax.Array
 
 
 @pytree
 class _Elimination:
-    """panel = frame U: the frame (d, k), log |u_ii| (k,), and the error of those (k,)."""
+    """panel = frame U: the frame (d, k), log |u_ii| (k,), and the error of those (k,).
+
+    A tilt x_i of the panel becomes shrink_i x_i + kick_i of the frame, and moves log |u_ii| and
+    its neighbour by coupling_i x_i.
+    """
 
     frame: jax.Array
     growth: jax.Array
     error: jax.Array
+    shrink: jax.Array
+    coupling: jax.Array
+    kick: jax.Array
 
 
 def start(position: Any, size: int, k: int, dtype: Any, tol: float | jax.Array | None) -> Carry:
@@ -122,7 +149,8 @@ def start(position: Any, size: int, k: int, dtype: Any, tol: float | jax.Array |
     gaussian = jax.random.normal(jax.random.key(0), (size, k), dtype)
     tol = float(jnp.finfo(dtype).eps) ** 0.5 / 1.5 if tol is None else tol
     pace = Pace(jnp.int32(1), jnp.int32(0), jnp.int32(1), jnp.asarray(tol, dtype))
-    return Carry(position, jnp.linalg.qr(gaussian)[0], pace, jnp.array(True))
+    frame = jnp.linalg.qr(gaussian)[0]
+    return Carry(position, frame, jnp.zeros_like(frame[0]), pace, jnp.array(True))
 
 
 def grow(source: Any, carry: Carry, lengths: tuple[int, ...]) -> tuple[Carry, jax.Array, jax.Array]:
@@ -159,11 +187,13 @@ def _grow(lengths: tuple[int, ...], source: Any, carry: Carry):
             return jax.lax.while_loop(lambda now: now.hard, lambda now: _split(source, now), now)
 
         zeros = jnp.zeros_like(carry.frame[0])
-        first = _Stretch(carry, jnp.zeros_like(length), zeros, zeros, jnp.array(False))
+        first = _Stretch(carry, jnp.zeros_like(length), zeros, zeros, zeros, jnp.array(False))
         made = jax.lax.while_loop(ahead, advance, first)
         frame, r = jnp.linalg.qr(made.carry.frame)
-        carry = Carry(made.carry.position, frame, made.carry.pace, made.carry.finite)
-        return carry, (made.growth + log_modulus(jnp.diagonal(r)), made.error)
+        shrink, coupling = _neighbours(r)
+        exchange = made.exchange + _handed(coupling * made.carry.tilt)
+        carry = replace(made.carry, frame=frame, tilt=shrink * made.carry.tilt)
+        return carry, (made.growth + log_modulus(jnp.diagonal(r)), made.error + exchange)
 
     carry, (growth, error) = jax.lax.scan(stretch, carry, jnp.asarray(lengths, jnp.int32))
     return carry, growth, error
@@ -222,15 +252,38 @@ def _attempt(source: Any, now: _Stretch, length: jax.Array) -> _Stretch:
     square = panel.shape[0] == panel.shape[1]
     hard = single & finite & ~affordable if square else jnp.array(False)
     accepted = (affordable | single) & ~hard
-    error = now.error + made.error
-    after = (position, made.frame, finite, now.done + steps, now.growth + made.growth, error)
-    before = (carry.position, carry.frame, carry.finite, now.done, now.growth, now.error)
-    position, frame, finite, done, growth, spent = jax.tree.map(
-        lambda new, old: jnp.where(accepted, new, old), after, before
-    )
-    left = budget - jnp.max(spent)
+    moved = replace(carry, position=position, frame=made.frame, finite=finite)
+    after = _with(made, replace(now, carry=moved, done=now.done + steps))
+    after = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), after, now)
+    left = budget - jnp.max(after.error)
     pace = _next_pace(carry.pace, steps, accepted | hard, jnp.max(made.error), left)
-    return _Stretch(Carry(position, frame, pace, finite), done, growth, spent, hard)
+    return replace(after, carry=replace(after.carry, pace=pace), hard=hard)
+
+
+def _with(made: _Elimination, now: _Stretch) -> _Stretch:
+    """The growth of an elimination, its error, and what it does to the tilts, added."""
+    tilt = now.carry.tilt
+    return replace(
+        now,
+        carry=replace(now.carry, tilt=made.shrink * tilt + made.kick),
+        growth=now.growth + made.growth,
+        error=now.error + made.error,
+        exchange=now.exchange + _handed(made.coupling * tilt),
+    )
+
+
+def _neighbours(upper: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """|u_jj / u_ii| and |u_ij / u_ii| with j = i + 1, shape (k,): 0 where a pivot is, and at k."""
+    pivots = jnp.abs(jnp.diagonal(upper))
+    beside = jnp.abs(jnp.diagonal(upper, 1))
+    dead = (pivots[:-1] == 0) | (pivots[1:] == 0)
+    safe = jnp.where(dead, jnp.inf, pivots[:-1])
+    return jnp.pad(pivots[1:] / safe, (0, 1)), jnp.pad(beside / safe, (0, 1))
+
+
+def _handed(amount: jax.Array) -> jax.Array:
+    """What i gives, i + 1 takes."""
+    return amount + jnp.pad(amount[:-1], (1, 0))
 
 
 def _step(source: Any, position: Any, panel: jax.Array) -> tuple[Any, jax.Array]:
@@ -258,9 +311,12 @@ def _eliminate(panel: jax.Array, steps: jax.Array | int = 1) -> tuple[_Eliminati
     solve = jax.lax.linalg.triangular_solve
     left = solve(factors, row_size[:, None] * signs, left_side=True, lower=True, unit_diagonal=True)
     right = solve(safe, size[:, None] * signs, left_side=True, transpose_a=True)
-    lost = jnp.max(jnp.abs(left), axis=1) * jnp.max(jnp.abs(right), axis=1)
+    left, right = (jnp.max(jnp.abs(side), axis=1) for side in (left, right))
     relative = SAFETY * float(jnp.finfo(panel.dtype).eps) * jnp.asarray(steps, panel.dtype)
-    return _Elimination(frame, log_modulus(pivots), relative * lost), size
+    shrink, coupling = _neighbours(factors)
+    kick = jnp.pad(relative * left[1:] * right[:-1], (0, 1))
+    growth = log_modulus(pivots)
+    return _Elimination(frame, growth, relative * left * right, shrink, coupling, kick), size
 
 
 def _split(source: Any, now: _Stretch) -> _Stretch:
@@ -274,14 +330,15 @@ def _split(source: Any, now: _Stretch) -> _Stretch:
     scaled, sizes = scaled_columns(jacobian)
 
     def part(_, state):
-        panel, _, growth, error = state
+        panel, now = state
         made, _ = _eliminate(panel)
-        return scaled @ made.frame, made.frame, growth + made.growth, error + made.error
+        now = replace(now, carry=replace(now.carry, frame=made.frame))
+        return scaled @ made.frame, _with(made, now)
 
-    state = (sizes[:, None] * carry.frame, carry.frame, now.growth, now.error)
-    _, frame, growth, error = jax.lax.fori_loop(0, 2, part, state)
-    after = Carry(position, frame, carry.pace, carry.finite)
-    return _Stretch(after, now.done + 1, growth, error, jnp.array(False))
+    state = (sizes[:, None] * carry.frame, now)
+    now = jax.lax.fori_loop(0, 2, part, state)[1]
+    moved = replace(now.carry, position=position)
+    return replace(now, carry=moved, done=now.done + 1, hard=jnp.array(False))
 
 
 def _in_range(size: jax.Array) -> jax.Array:

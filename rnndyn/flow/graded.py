@@ -8,6 +8,8 @@ same reason they may be whole numbers while a product grows: sums of those are e
 equal increments do not drift.
 """
 
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,7 +19,8 @@ import numpy as np
 from rnndyn.core import validation
 from rnndyn.core.factor import scaled_columns, sorted_qr
 from rnndyn.core.pytree import pytree
-from rnndyn.linearize import Dense, Linearization
+from rnndyn.core.split import Split, entries, largest_of_rows
+from rnndyn.linearize import Dense, InParts, Linearization
 
 BLOCKS = ("state", "hidden")
 
@@ -43,7 +46,7 @@ def require_linearization(lin: Any) -> None:
     if not isinstance(lin, Linearization):
         advice = "pass rd.linearize(...) or rd.Linearization.from_jacobians(J)"
         raise TypeError(validation.sentence("lin", "a Linearization", repr(type(lin)), advice))
-    axes = 3 if isinstance(lin, Dense) else 2
+    axes = 3 if isinstance(lin, Dense | InParts) else 2
     if np.ndim(jax.tree.leaves(lin.slices)[0]) != axes:
         got, advice = "a batch of them", "use jax.vmap over its leading axes"
         raise ValueError(validation.sentence("lin", "one Linearization", got, advice))
@@ -65,28 +68,44 @@ def latest(lin: Linearization, lags: tuple[int, ...]) -> tuple[Any, jax.Array]:
     return jax.tree.map(lambda leaf: leaf[lin.steps - depth :], lin.slices), jnp.asarray(slots)
 
 
-def multiply(matrix: jax.Array, factor: Rows, scale_of_zero: jax.Array) -> Rows:
+def multiply(
+    matrix: jax.Array | Split,
+    factor: Rows,
+    scale_of_zero: jax.Array,
+    product: Callable = operator.matmul,
+) -> Rows:
     """matrix @ factor, each row with a scale of its own, so nothing under- or overflows.
 
     Parameters
     ----------
-    matrix : jax.Array, shape (n, m)
+    matrix : jax.Array or Split, shape (n, m)
     factor : Rows, of m rows
     scale_of_zero : jax.Array, shape (n,)
         The scale to give a row that comes out exactly zero; its tangent is measured in it.
+    product : callable
+        `triangular_product` where both are upper triangular.
     """
     alive = jnp.any(factor.rows != 0, axis=1)
-    magnitudes = jnp.log(jnp.abs(jax.lax.stop_gradient(matrix))) + factor.scale[None, :]
-    largest = jnp.max(jnp.where(alive[None, :], magnitudes, -jnp.inf), axis=1)
+    seen = jnp.where(alive, factor.scale, -jnp.inf)
+
+    def log_size(entry, _, scale):
+        return jnp.log(jnp.abs(jax.lax.stop_gradient(entry))) + scale
+
+    magnitudes = entries(matrix, log_size, scale_of_zero, seen)
+    largest = largest_of_rows(magnitudes)
     largest = jnp.round(jnp.where(jnp.isneginf(largest), scale_of_zero, largest))
     # |entry| exp(exponent) <= 2, in two halves as exp(exponent) alone may overflow. A zero entry
     # may stand before a far larger row: the cap keeps 0 * inf out of its tangent.
-    limit = jnp.asarray(np.log(np.finfo(matrix.dtype).max), matrix.dtype)
-    cap = jnp.where(matrix == 0, limit / 4, limit)
-    half = jnp.exp(jnp.minimum(factor.scale[None, :] - largest[:, None], cap) / 2)
-    product = Rows(largest, (matrix * half * half) @ factor.rows)
-    whole = jnp.round(jnp.log(_lengths(product)))
-    return Rows(largest + whole, product.rows * jnp.exp(-whole)[:, None])
+    limit = jnp.asarray(np.log(np.finfo(factor.scale.dtype).max), factor.scale.dtype)
+
+    def weighted(entry, largest, scale):
+        cap = jnp.where(entry == 0, limit / 4, limit)
+        half = jnp.exp(jnp.minimum(scale - largest, cap) / 2)
+        return entry * half * half
+
+    made = Rows(largest, product(entries(matrix, weighted, largest, factor.scale), factor.rows))
+    whole = jnp.round(jnp.log(_lengths(made)))
+    return Rows(largest + whole, made.rows * jnp.exp(-whole)[:, None])
 
 
 def normalise(factor: Rows) -> Rows:
@@ -109,7 +128,7 @@ def orthonormalise(y: jax.Array, factors: Any) -> tuple[jax.Array, jax.Array]:
     Parameters
     ----------
     y : jax.Array, shape (d, k), k <= d
-    factors : None, or arrays (A (d, d), F (d, k)) with y = A F
+    factors : None, or A (d, d), array or Split, and F (d, k) with y = A F
         The columns of A may differ in size by any factor: they are pulled out, A = B D, and D F
         is factored before B is applied, so that small and zero columns do no harm.
 

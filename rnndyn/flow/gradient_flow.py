@@ -14,6 +14,7 @@ import numpy as np
 
 from rnndyn.core import validation
 from rnndyn.core.pytree import pytree
+from rnndyn.core.split import all_finite
 from rnndyn.core.status import Status
 from rnndyn.flow import graded
 from rnndyn.flow.diagonal import log_products
@@ -172,7 +173,7 @@ def _products(lin: Linearization, lags: tuple[int, ...], coordinates: tuple[int,
         product, finite, store, good = carry
         at, slot = entry
         transposed = lin.transposed(at)
-        finite = finite & jnp.all(jnp.isfinite(transposed))
+        finite = finite & all_finite(transposed)
         product = graded.multiply(transposed, product, product.scale)
         store = jax.tree.map(
             lambda all_, one: all_.at[slot].set(one[chosen], mode="drop"), store, product
@@ -199,7 +200,7 @@ def _products_at_once(lin: Linearization, lags: tuple[int, ...], coordinates: tu
 
     products = jax.lax.associative_scan(jax.vmap(older_after_newer), jax.vmap(one)(transposed))
     identity = graded.Rows(zero, jnp.eye(lin.size, dtype=lin.dtype))
-    bad = jnp.cumsum(~jnp.all(jnp.isfinite(transposed), axis=(1, 2)))
+    bad = jnp.cumsum(~jax.vmap(all_finite)(transposed))
     at, chosen = np.maximum(np.array(lags) - 1, 0), np.array(coordinates)
 
     def kept(all_, identity):

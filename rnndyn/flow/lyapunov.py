@@ -61,8 +61,11 @@ class LyapunovSpectrum:
         the first frame; `warmup` removes that.
     error : jax.Array, shape (k,)
         What rounding may have done to each exponent: the first-order effect of relative errors
-        eps in every entry of every product, estimated from the factors and taken 16 times. At
-        most `tol`, unless even single steps lose more. 0 for diagonal Jacobians and for -inf.
+        eps in every entry of every product, on its own growth and by turning its direction
+        towards the next, from the factors (`flow.flags` derives it). The first is at most `tol`,
+        unless even single steps lose more; the second is a property of the run, large where
+        neighbours are nearly equal: QR hands as much from one to the other, and their sum does not
+        have it. 10 to 1000 times too large as a rule. 0 for diagonal Jacobians and for -inf.
     windows : jax.Array, shape (w, k)
         Finite-time exponents: the mean growth per step in each window, in order of time; columns
         as in `exponents`.
@@ -126,8 +129,8 @@ def lyapunov_spectrum(
         Follow J^T from the last step to the first: the growth of gradients. Its exponents are
         the same in the limit of long runs.
     tol : float, optional
-        The `error` up to which steps are taken together, default sqrt(eps)/1.5: 1e-8, in float32
-        2e-4. With 0 the frame is made triangular at every step.
+        The error of its own growth, per step, up to which steps are taken together, default
+        sqrt(eps)/1.5: 1e-8, in float32 2e-4. With 0 the frame is made triangular at every step.
     resume : LyapunovCheckpoint, optional
         `found.checkpoint` of a run whose last state is the first of this one. The result is that
         of one run over both, to the last bit if this one fills its windows.

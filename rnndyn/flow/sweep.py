@@ -7,7 +7,7 @@ its columns lose their digits to the leading ones. That need not be at every ste
 - after `interval` steps F is renewed by Gaussian elimination, a quarter of the cost of QR;
 - what that loses is known afterwards (`graded.losses`); the interval is halved where it exceeds
   eps^(-0.3), doubled where there is room, and a block of steps that lost more than eps^(-3/8)
-  is done again;
+  is done again (both times (n / 128)^2 for larger n, for 1e-9 in a value at n = 512);
 - then, and where one step alone loses as much (saturated or dead units), every step has two QRs
   with the sizes of the rows of J taken out (`graded.orthonormalise`);
 - where those lose hardly less (steps that are ill conditioned whatever the scale of their rows,
@@ -22,13 +22,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnndyn.core.factor import eliminate
+from rnndyn.core.factor import eliminate, triangular_product
 from rnndyn.core.pytree import pytree
+from rnndyn.core.split import largest_of_rows
 from rnndyn.flow import graded
 from rnndyn.flow.graded import Rows
 from rnndyn.linearize import Linearization
 
 BLOCK = 8  # steps that are done again when they lost too much; the longest interval
+_SIZE = 128  # beyond it elimination may lose more, as the condition of two steps grows with n^2
 _CONDITION = 8  # of a frame by elimination, by which its triangle is worse than that of QR
 
 
@@ -83,7 +85,8 @@ def sweep(lin: Linearization, lags: tuple[int, ...], coordinates: tuple[int, ...
     if max(lags) == 0:
         return store
     eps = float(jnp.finfo(lin.dtype).eps)
-    most, aim = eps**-0.375, eps**-0.3
+    wide = max(1.0, n / _SIZE) ** 2
+    most, aim = wide * eps**-0.375, wide * eps**-0.3
 
     def block(carry, entry):
         carry, store = carry
@@ -175,7 +178,7 @@ def _by_qr(lin: Linearization, newest: Any, length: Any, most: float, carry: _Ca
     carry = replace(carry, loss=jnp.zeros_like(carry.loss), limit=usual)
     carry = jax.lax.scan(step, carry, jnp.arange(BLOCK, dtype=jnp.int32))[0]
     # Beyond eps^(-3/4) a pivot may be one that is zero: only the pattern, which QR follows, knows.
-    sound = carry.limit <= usual * usual
+    sound = carry.limit <= float(jnp.finfo(usual.dtype).eps) ** -0.75
     return replace(carry, limit=jnp.where(sound, carry.limit, usual))
 
 
@@ -183,10 +186,15 @@ def _renewed(carry: _Carry, frame: jax.Array, r: jax.Array, lost: jax.Array) -> 
     return replace(
         carry,
         frame=frame,
-        factor=graded.multiply(r, carry.factor, graded.scale_of_dead(r, carry.factor)),
+        factor=_extended(r, carry.factor),
         rounding=carry.rounding + _unit(r) * lost,
         loss=jnp.maximum(carry.loss, graded.grading(r)),
     )
+
+
+def _extended(r: jax.Array, factor: Rows) -> Rows:
+    dead = graded.scale_of_dead(r, factor)
+    return graded.multiply(r, factor, dead, triangular_product)
 
 
 def _unit(r: jax.Array) -> jax.Array:
@@ -206,7 +214,7 @@ def _next_interval(carry: _Carry, kept: jax.Array, aim: float) -> jax.Array:
 def _restricted(chosen: np.ndarray, carry: _Carry) -> Sweep:
     """The rows of the chosen coordinates, as a graded factor behind an orthonormal one."""
     _, r, lost = graded.orthonormalise_with_losses(carry.frame[chosen], None)
-    factor = graded.multiply(r, carry.factor, graded.scale_of_dead(r, carry.factor))
+    factor = _extended(r, carry.factor)
     pattern = carry.pattern[chosen]
     rows, columns = (jnp.sum(jnp.any(pattern != 0, axis=axis)) for axis in (1, 0))
     return Sweep(
@@ -218,16 +226,19 @@ def _restricted(chosen: np.ndarray, carry: _Carry) -> Sweep:
 
 
 def _first_frame(lin: Linearization, chosen: np.ndarray) -> tuple[jax.Array, Rows]:
-    """The unit vectors, sorted by how much the last step stretches them, so L starts graded."""
+    """The unit vectors, sorted by how much the last step stretches them, so L starts graded.
+
+    What L stands for has its columns in that order, which no singular value sees.
+    """
     n = len(chosen)
     order = jnp.arange(n)
     if lin.steps > 0:
         last = lin.transposed(jax.tree.map(lambda leaf: leaf[-1], lin.slices))
-        sizes = jnp.max(jnp.abs(jax.lax.stop_gradient(last)), axis=0)
+        sizes = largest_of_rows(jax.tree.map(jnp.abs, jax.lax.stop_gradient(last.T)))
         order = jnp.argsort(-sizes[chosen])
     units = jnp.eye(lin.size, dtype=lin.dtype)[:, chosen]
     eye = jnp.eye(n, dtype=lin.dtype)
-    return units[:, order], Rows(jnp.zeros((n,), lin.dtype), eye[order])
+    return units[:, order], Rows(jnp.zeros((n,), lin.dtype), eye)
 
 
 def _slice(lin: Linearization, step: Any) -> Any:
@@ -236,6 +247,7 @@ def _slice(lin: Linearization, step: Any) -> Any:
     )
 
 
-def _pattern(matrix: jax.Array) -> jax.Array:
+def _pattern(matrix: Any) -> Any:
     """1 where an entry is not exactly zero; the signs of products of patterns bound a product's."""
-    return (jax.lax.stop_gradient(matrix) != 0).astype(matrix.dtype)
+    fixed = jax.lax.stop_gradient(matrix)
+    return jax.tree.map(lambda part: (part != 0).astype(part.dtype), fixed)

@@ -2,7 +2,8 @@
 
 Run `OPENBLAS_NUM_THREADS=1 python -m tests.bench.bench_flow` from the repository root; with
 `ratios [T]` for singular_spectra against the plain chain, interleaved, and the share of the rate
-of matrix products that each reaches; with `large` for the matrix-free leading vectors. The plain
+of matrix products that each reaches (two minutes and 5 GiB with T = 1000, the default); with
+`large` for the matrix-free leading vectors. The plain
 chain, a product of Jacobians with one SVD a lag, is the baseline; it loses all but the largest
 singular values after a few dozen steps, so its time is a floor and not an alternative.
 """
@@ -42,21 +43,27 @@ def chain_lags(steps, count=20):
 
 
 @jax.jit(static_argnames="lags")
-def plain_chain(jacobians, lags):
-    """Singular values of products formed as they stand, one SVD a lag."""
+def plain_chain(lin, lags):
+    """Singular values of products formed as they stand, one SVD a lag; of equally spaced lags."""
+    stretch = lags[0]
+    newest = jax.tree.map(lambda leaf: leaf[lin.steps - max(lags) :], lin.slices)
+    stretches = jax.tree.map(lambda leaf: leaf.reshape(-1, stretch, *leaf.shape[1:]), newest)
 
-    def step(product, jacobian):
-        product = product @ jacobian
+    def step(product, at):
+        return lin.pull(at, product), None
+
+    def extend(product, ats):
+        product, _ = jax.lax.scan(step, product, ats, reverse=True)
         return product, product
 
-    eye = jnp.eye(jacobians.shape[-1], dtype=jacobians.dtype)
-    _, products = jax.lax.scan(step, eye, jacobians[::-1])
-    return jnp.linalg.svd(products[jnp.asarray(lags) - 1], compute_uv=False)
+    eye = jnp.eye(lin.size, dtype=lin.dtype)
+    _, products = jax.lax.scan(extend, eye, stretches, reverse=True)
+    return jnp.linalg.svd(products, compute_uv=False) if len(lags) > 1 else products
 
 
 def cases():
     lin, lags = tanh_run(64, 500), chain_lags(500)
-    yield "plain chain and 20 SVDs, N=64 T=500", lambda: plain_chain(lin.jacobians, lags)
+    yield "plain chain and 20 SVDs, N=64 T=500", lambda: plain_chain(lin, lags)
     yield "singular_spectra, 20 lags, N=64 T=500", lambda: rd.singular_spectra(lin, lags=lags)
     yield "gradient_flow, 20 lags, N=64 T=500", lambda: rd.gradient_flow(lin, lags=lags)
     for n in (64, 128):
@@ -98,20 +105,26 @@ def driven_run(n, steps, gain=1.5):
     return rd.linearize(cell, params, rd.simulate(cell, params, inputs), dense=True)
 
 
-def against_the_chain(title, lin, repeats=3):
+def against_the_chain(title, lin, repeats, parts=None):
     """singular_spectra and gradient_flow against the plain chain, interleaved; the fastest of each.
 
-    Flops of the chain: 2 T d^3, of which its share of the matmul rate is told.
+    Flops of the chain: 2 T d^3; the share of the matmul rate counts no others for any of them.
     """
     lags = chain_lags(lin.steps)
     product, a, count = matmul(lin.size)
     calls = {
         "matmul": lambda: product(a),
-        "chain": lambda: plain_chain(lin.jacobians, lags[:1]),
-        "chain, 20 SVDs": lambda: plain_chain(lin.jacobians, lags),
+        "chain": lambda: plain_chain(lin, lags[-1:]),
+        "chain, 20 SVDs": lambda: plain_chain(lin, lags),
         "singular_spectra": lambda: rd.singular_spectra(lin, lags=lags),
         "gradient_flow": lambda: rd.gradient_flow(lin, lags=lags),
     }
+    if parts is not None:
+        calls |= {
+            "chain, parts": lambda: plain_chain(parts, lags[-1:]),
+            "spectra, parts": lambda: rd.singular_spectra(parts, lags=lags),
+            "flow, parts": lambda: rd.gradient_flow(parts, lags=lags),
+        }
     best = {name: float("inf") for name in calls}
     for _ in range(repeats + 1):  # the first compiles
         best = {name: min(best[name], seconds(call)) for name, call in calls.items()}
@@ -119,17 +132,24 @@ def against_the_chain(title, lin, repeats=3):
     limit = count * flops / best["matmul"]
     sys.stdout.write(f"{title}: matmul {limit / 1e9:.0f} GF/s\n")
     for name in list(calls)[1:]:
+        fill = parts.slices.layout.fill if "parts" in name else 1.0
         ratio = best[name] / best["chain, 20 SVDs"]
-        share = lin.steps * flops / best[name] / limit
-        sys.stdout.write(f"  {name:18}{1e3 * best[name]:9.0f} ms{ratio:7.2f} x{share:7.0%}\n")
+        done = fill * lin.steps * flops
+        share = done / best[name] / limit
+        sys.stdout.write(
+            f"  {name:18}{1e3 * best[name]:9.0f} ms{ratio:8.2f} x{done / 1e9:9.1f} GF{share:7.0%}\n"
+        )
     sys.stdout.flush()
 
 
 def ratios(steps):
-    sys.stdout.write("20 lags: time, against chain and SVDs, 2 T d^3 flops as share of matmul\n")
-    for n in (128, 512):
-        against_the_chain(f"tanh N={n} T={steps}", driven_run(n, steps))
-    against_the_chain(f"LSTM N=64 (d=128) T={steps}", lstm_run(64, steps, float, dense=True))
+    sys.stdout.write(
+        "20 lags: time, against chain and SVDs, flops of the products, their rate against matmul\n"
+    )
+    against_the_chain(f"tanh N=128 T={steps}", driven_run(128, steps), repeats=4)
+    lstm = [lstm_run(64, steps, float, dense=dense) for dense in (True, None)]
+    against_the_chain(f"LSTM N=64 (d=128) T={steps}", lstm[0], 4, lstm[1])
+    against_the_chain(f"tanh N=512 T={steps}", driven_run(512, steps), repeats=2)
 
 
 def large():

@@ -14,6 +14,7 @@ import sys
 import time
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("TQDM_DISABLE", "1")  # of clvlib
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from rnndyn.core.factor import eliminate, lu, scaled_columns, sorted_qr
+from rnndyn.core.factor import eliminate, lu, scaled_columns, sorted_qr, triangular_product
 from tests.tolerances import tol
 
 SHAPES = [(6, 6), (7, 3)]
@@ -86,3 +86,13 @@ def test_a_pivot_without_digits_is_not_divided_by():
     y[:, 3] = 0
     slopes = jax.jvp(eliminate, (jnp.asarray(y),), (jnp.asarray(gaussian((5, 5), 1)),))[1]
     assert all(bool(jnp.all(jnp.isfinite(slope))) for slope in slopes)
+
+
+def test_products_of_triangles():
+    """Cut in two, odd sizes included; tangents may be full (a dead pivot's are)."""
+    a, b, a_dot, b_dot = gaussian((4, 401, 401))
+    a, b = np.triu(a), np.triu(b)
+    got, slope = jax.jvp(triangular_product, (a, b), (a_dot, b_dot))
+    assert not np.any(np.tril(got, -1))
+    np.testing.assert_allclose(got, a @ b, rtol=0, atol=401 * tol("elementary"))
+    np.testing.assert_allclose(slope, a_dot @ b + a @ b_dot, rtol=0, atol=401 * tol("elementary"))

@@ -1,11 +1,11 @@
 """Reference singular spectra, recorded from mpmath with digits far beyond their range.
 
 Run `python -m tests.flow.make_reference` from the repository root to write reference.npz again,
-and `python -m tests.flow.make_reference long` for long_reference.npz, of 64 units and up to 1000
-steps; that needs python-flint (products with 10,000 bits) and gmpy2, and some minutes a case.
-Each case is a product of given float64 Jacobians. Those of the long cases are not stored: they
-are weights (64, 64) with their rows multiplied by slopes (T, 64), both numbers of float32, so
-that the products are exact.
+and `python -m tests.flow.make_reference long [NAME ...]` for long_reference.npz, of 64 units and up
+to 1000 steps, or for those of its cases; that needs python-flint (products with 10,000 bits) and
+gmpy2, and some minutes a case. Each case is a product of given float64 Jacobians. Those of the
+long cases are not stored: they are weights (64, 64) with their rows multiplied by slopes (T, 64),
+both numbers of float32, so that the products are exact; or Gaussian numbers from a seed.
 """
 
 import pathlib
@@ -19,7 +19,13 @@ LONG = pathlib.Path(__file__).parent / "long_reference.npz"
 
 
 def jacobians_of(made):
-    """The Jacobians (T, 64, 64) of a long case, the same to the last bit everywhere."""
+    """The Jacobians (T, 64, 64) of a long case, the same to the last bit everywhere.
+
+    Gaussian ones, in units of 2^-10 / 8, from the generator whose stream NumPy never changes.
+    """
+    if "seed" in made:
+        numbers = np.random.RandomState(made["seed"]).standard_normal((1000, 64, 64))
+        return np.rint(1024 * numbers) / 8192
     return made["slopes"].astype(float)[:, :, None] * made["weights"].astype(float)
 
 
@@ -89,8 +95,9 @@ def long_tanh(rng, gain, steps, d=64):
 
 def long_cases():
     rng = np.random.default_rng(21)
-    for gain, steps in ((6.0, 200), (0.6, 1000)):
+    for gain, steps in ((6.0, 200), (0.6, 1000), (1.5, 1000)):
         yield f"long_tanh_{gain}", long_tanh(rng, gain, steps)
+    yield "long_gaussian", {"seed": np.array(22)}
 
 
 def long_log_singular_values(jacobians, digits):
@@ -123,9 +130,11 @@ def range_of(jacobians):
     return np.ptp(logs)
 
 
-def write_long():
-    recorded = {}
+def write_long(names):
+    recorded = dict(np.load(LONG)) if names else {}
     for name, made in long_cases():
+        if names and name not in names:
+            continue
         jacobians = jacobians_of(made)
         logs = long_log_singular_values(jacobians, int(1.1 * range_of(jacobians)) + 200)
         total = np.linalg.slogdet(jacobians)[1].sum()
@@ -137,8 +146,8 @@ def write_long():
 
 
 def main():
-    if sys.argv[1:] == ["long"]:
-        write_long()
+    if sys.argv[1:2] == ["long"]:
+        write_long(sys.argv[2:])
         return
     recorded = {}
     for name, jacobians in cases():

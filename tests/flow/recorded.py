@@ -25,7 +25,8 @@ def recorded(name, dtype=None):
 
 def long_recorded(name):
     """As `recorded`, of 64 units and 1000 steps."""
-    made = {key: _LONG[f"{name}/{key}"] for key in ("weights", "slopes")}
+    keys = ("weights", "slopes", "seed")
+    made = {key: _LONG[f"{name}/{key}"] for key in keys if f"{name}/{key}" in _LONG}
     jacobians = jacobians_of(made)
     before = np.broadcast_to(np.eye(64), (1000 - len(jacobians), 64, 64))
     return jnp.asarray(np.concatenate([before, jacobians])), _LONG[f"{name}/log_values"]
