@@ -247,25 +247,6 @@ def _reset_after(gain, s2, activity) -> _Candidate:
 
         return plane_mean(at, dtype)
 
-    def together(c):
-        def one(first):
-            a, weight = first
-            at, weights = coarse_nodes(dtype)
-            shared = (own * c + s2) / jnp.maximum(own + s2, FLOOR)
-            size = jnp.sqrt(jnp.maximum(own + s2, FLOOR))
-            r = jax.nn.sigmoid(size * a)
-            other = jax.nn.sigmoid(
-                size * (shared * a + jnp.sqrt(1 - shared**2) * at[:, None, None])
-            )
-            spread = jnp.sqrt(jnp.maximum(s2 + own * r**2, FLOOR))
-            along = (s2 + own * r * other * c) / spread
-            across = jnp.sqrt(jnp.maximum(s2 + own * other**2 - along**2, FLOOR))
-            y = at[None, :, None]
-            n = jnp.tanh(along * y + across * at[None, None, :]) @ weights
-            return weight * (weights @ (n * jnp.tanh(spread * at)[None, :]) @ weights)
-
-        return jnp.sum(jax.lax.map(one, coarse_nodes(dtype)))
-
     return _Candidate(
         mean(lambda n, steep, v, spread: n**2),
         mean(lambda n, steep, v, spread: n**4),
@@ -274,8 +255,28 @@ def _reset_after(gain, s2, activity) -> _Candidate:
         mean(lambda n, steep, v, spread: n**2 * steep * v),
         mean(lambda n, steep, v, spread: steep**2 * (v**2 + spread)),
         jnp.zeros_like,
-        together,
+        lambda c: _both_after(own, s2, c),
     )
+
+
+def _both_after(own, s2, c):
+    """E[n_1 n_2], over both reset gates and what is received given them."""
+
+    def one(first):
+        a, weight = first
+        at, weights = coarse_nodes(s2.dtype)
+        shared = (own * c + s2) / jnp.maximum(own + s2, FLOOR)
+        size = jnp.sqrt(jnp.maximum(own + s2, FLOOR))
+        r = jax.nn.sigmoid(size * a)
+        other = jax.nn.sigmoid(size * (shared * a + jnp.sqrt(1 - shared**2) * at[:, None, None]))
+        spread = jnp.sqrt(jnp.maximum(s2 + own * r**2, FLOOR))
+        along = (s2 + own * r * other * c) / spread
+        across = jnp.sqrt(jnp.maximum(s2 + own * other**2 - along**2, FLOOR))
+        y = at[None, :, None]
+        n = jnp.tanh(along * y + across * at[None, None, :]) @ weights
+        return weight * (weights @ (n * jnp.tanh(spread * at)[None, :]) @ weights)
+
+    return jnp.sum(jax.lax.map(one, coarse_nodes(s2.dtype)))
 
 
 class _Moments(NamedTuple):
