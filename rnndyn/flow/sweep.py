@@ -7,7 +7,7 @@ its columns lose their digits to the leading ones. That need not be at every ste
 - after `interval` steps F is renewed by Gaussian elimination, a quarter of the cost of QR;
 - what that loses is known afterwards (`graded.losses`); the interval is halved where it exceeds
   eps^(-0.3), doubled where there is room, and a block of steps that lost more than eps^(-3/8)
-  is done again (both times (n / 128)^2 for larger n, for 1e-9 in a value at n = 512);
+  is done again (times (n / 128)^3 and (n / 128)^2 for larger n: a few 1e-9 in a value at n = 512);
 - then, and where one step alone loses as much (saturated or dead units), every step has two QRs
   with the sizes of the rows of J taken out (`graded.orthonormalise`);
 - where those lose hardly less (steps that are ill conditioned whatever the scale of their rows,
@@ -86,7 +86,7 @@ def sweep(lin: Linearization, lags: tuple[int, ...], coordinates: tuple[int, ...
         return store
     eps = float(jnp.finfo(lin.dtype).eps)
     wide = max(1.0, n / _SIZE) ** 2
-    most, aim = wide * eps**-0.375, wide * eps**-0.3
+    most, aim = wide * eps**-0.375, wide**1.5 * eps**-0.3
 
     def block(carry, entry):
         carry, store = carry

@@ -275,12 +275,12 @@ def test_orthogonal_coordinates_and_matrix_free_change_nothing():
 
 
 def test_derivatives_equal_differences():
-    """Both modes, of a block. Where a dead unit's zero row moves: of the leading values."""
+    """Both modes. Where a dead unit's zero row moves: of the leading values."""
     direction, h = jnp.asarray(gaussian(9, 6, 4, 4)), 1e-5
 
     def values(jacobians):
         lin = Dense((0, 2), jacobians)
-        return singular_spectra(lin, lags=(3, 6), block="hidden").log_values
+        return singular_spectra(lin, lags=(3, 6), block="state").log_values
 
     @jax.jit
     def derivatives(jacobians, weights):
