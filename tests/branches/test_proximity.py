@@ -1,5 +1,6 @@
 """Margins, and distances in parameters against closed forms and brute force."""
 
+import dataclasses
 import re
 
 import jax
@@ -101,6 +102,28 @@ def test_distance_along_one_argument_of_henon():
     assert float(near.nearest[1][0]) == 0.3 and float(near.direction[1][0]) == 0
     close(near.direction[0][0], 1)
     assert near.nearest_kind.tolist() == [-1]
+
+
+def candidate_alone(z, args):
+    """A GRU at rest whose parameters are the recurrent weights of its candidate."""
+    candidate, params = args
+    params = dataclasses.replace(params, w_h=params.w_h.at[12:].set(candidate))
+    return rd.hold(rd.cells.GRU(2, 6, "kanai"), params, jnp.zeros(2))(z)
+
+
+@pytest.mark.parametrize("centre", [0.5, 6.0])
+def test_a_point_that_no_parameter_moves(centre):
+    """J(0) = I/2 + U/4, so the nearest branch point is sigma_min(U - 2 I) away (Eckart & Young
+    1936): from below and from far beyond."""
+    cell = rd.cells.GRU(2, 6, "kanai", bias=rd.initializers.Constant(0.0))
+    params = cell.init(jax.random.key(3))
+    u = 0.5 * params.w_h[12:] + centre * jnp.eye(6)
+    map_ = rd.Map(candidate_alone, (u, params))
+    near = rd.bifurcation_proximity(map_, jnp.zeros((1, 6)), wrt=(True, False))
+    expected = np.linalg.svd(u - 2 * np.eye(6), compute_uv=False)[-1]
+    assert near.nearest_kind.tolist() == [1] and near.status.tolist() == [0]
+    close(near.parameter_distance[0], expected)
+    assert not np.any(near.nearest_z)
 
 
 def two_units(seed):
