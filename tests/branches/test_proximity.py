@@ -257,6 +257,33 @@ def test_margin_gradient_and_first_order_distance(seed):
     close(value, margin_after(theta, z), "margin")
 
 
+@pytest.mark.parametrize("penalised", [False, True])
+def test_as_a_penalty_it_keeps_training_away_from_a_bifurcation(penalised):
+    """Weights drawn towards others that lie beyond a fold, flip or Neimark-Sacker point."""
+    weights, goal = jnp.asarray(0.3 * gaussian(1)), jnp.asarray(2 * gaussian(1))
+    bias, least = jnp.array([0.1, -0.2, 0.05]), 0.2
+
+    def loss(weights):
+        map_ = rd.maps.tanh_network(weights, bias)
+        z = jax.lax.stop_gradient(rd.orbit(map_, jnp.zeros(3), 200)[-1])
+        near = bifurcation_proximity(map_, z[None], distance=False)
+        short = jnp.maximum(2 * least - near.margin[0], 0)
+        return jnp.sum((weights - goal) ** 2) + 30 * penalised * short**2, near.margin[0]
+
+    step = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    margins = []
+    for _ in range(150):
+        (_, margin), slope = step(weights)
+        margins.append(float(margin))
+        weights = weights - 0.01 * slope
+    assert margins[0] > 2 * least
+    assert (np.nanmin(margins) > least) == penalised  # NaN once the point has given way to a cycle
+
+
+def gaussian(seed):
+    return np.random.default_rng(seed).normal(size=(3, 3)) / np.sqrt(3)
+
+
 def test_distance_falls_one_to_one_towards_the_nearest():
     map_, _, _, z = two_units(5)
 
