@@ -4,7 +4,8 @@ A GRU and an LSTM at zero input, from one unit to many, with the candidate's rec
 scaled through the gain at which the origin is critical (U = 2 for one GRU unit, U = 4 (1 - f) for
 one LSTM unit; `rd.origin_margins` gives it for many). The state starts near the origin. For each
 gain: how large dh_T/dh_0 is by lag, its singular values, and the leading exponent of where the
-state has gone.
+state has gone. And all of it against the distance in those weights, |U - U*|, to the nearest
+bifurcation of the origin, before and after the first one.
 """
 
 import dataclasses
@@ -30,6 +31,8 @@ from rnndyn.cells.initializers import Constant, Gaussian
 TITLE = "Past the critical gain gradients grow: one unit saturates, many can explode"
 TITLES = {"gru": "GRU", "lstm": "LSTM"}
 LN10 = np.log(10.0)
+WRITE = 0.25  # what the open gates of a GRU and an LSTM at rest let through: dJ = WRITE dU
+LEAST = 5e-3  # the smallest distance drawn
 CHAOTIC = 0.01  # an exponent above this, per step, is not an error of a finite run
 
 
@@ -52,6 +55,9 @@ class Config(experiment.Config):
     )
     start: float = experiment.setting(1e-3, "size of the first state", minimum=0.0)
     seeds: int = experiment.setting(6, "networks", smoke=2, accelerator=16, minimum=1)
+    sought: int = experiment.setting(
+        2, "networks whose nearest bifurcation is sought", smoke=1, accelerator=6, minimum=1
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,13 +89,18 @@ def measure(case: Case) -> dict[str, np.ndarray]:
         "log_radius" (gains, seeds): ln |lambda| at the origin;
         "exponent" (gains, seeds): leading one of the second half of a run of 4 T steps; "reached"
         (gains, seeds): root mean square of the last h; "critical_gain" (gains, seeds), equal at
-        all gains; "status" (gains, seeds): the worst of all.
+        all gains; "status" (gains, seeds): the worst of all; "distance" (gains, sought): in the
+        candidate's recurrent weights to the nearest bifurcation of the origin.
     """
-    config = case.config
+    config, cell = case.config, _cell(case)
     keys = jax.random.split(jax.random.key(config.seed), config.seeds)
     gains, start = jnp.asarray(config.gains, float), jnp.asarray(config.start, float)
-    found = _measure(_cell(case), keys, gains, start, config.lags)
-    return {name: np.asarray(value) for name, value in found.items()}
+    found = _measure(cell, keys, gains, start, config.lags)
+    sought = keys[: config.sought]
+    distance = [[_distance(cell, key, gain) for key in sought] for gain in gains]
+    return {name: np.asarray(value) for name, value in found.items()} | {
+        "distance": np.array(distance)
+    }
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
@@ -129,6 +140,23 @@ def _setting(cell, key, gain, start) -> tuple[Any, rd.OriginMargins, Any]:
     return params, dataclasses.replace(margins, critical_gain=critical), state
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _distance(cell, key, gain) -> jax.Array:
+    params, _, state = _setting(cell, key, gain, 0.0)
+    n = cell.hidden_size
+    map_ = rd.Map(functools.partial(_step_of, cell), (params.w_h[2 * n : 3 * n], params))
+    z = jnp.zeros_like(rd.flatten(state))[None]
+    return rd.bifurcation_proximity(map_, z, wrt=(True, False)).parameter_distance[0]
+
+
+def _step_of(cell, z, args):
+    candidate, params = args
+    n = cell.hidden_size
+    w_h = params.w_h.at[2 * n : 3 * n].set(candidate)
+    map_ = rd.hold(cell, dataclasses.replace(params, w_h=w_h), jnp.zeros(cell.input_size))
+    return map_(z)
+
+
 def _from_the_start(cell, params, state, steps) -> rd.Linearization:
     """Jacobians in reverse and transposed: the product over a lag is then (dh_lag/dh_0)^T."""
     run = rd.simulate(cell, params, jnp.zeros((steps, cell.input_size)), state)
@@ -150,7 +178,7 @@ def draw(result: experiment.Result) -> Figure:
     config = result.config
     names = [(name, size) for name in config.cells for size in config.sizes]
     with plot.style():
-        figure, axes = plot.figure(3, len(names), height=5.4, sharey="row")
+        figure, axes = plot.figure(4, len(names), height=7.2, sharey="row")
         for column, (name, size) in zip(axes.T, names, strict=True):
             units = "unit" if size == 1 else "units"
             column[0].set_title(f"{TITLES[name]}, {size} {units}")
@@ -158,9 +186,11 @@ def draw(result: experiment.Result) -> Figure:
             _draw_norms(column[0], part, config)
             _draw_spectra(column[1], part, config)
             _draw_exponents(column[2], part, config)
+            _draw_distances(column[3], part, config)
         axes[0, 0].set_ylim(-8, 14)
         axes[1, 0].set_ylim(-0.16, 0.1)
         axes[2, 0].set_ylim(-0.4, 0.25)
+        axes[3, 0].set_ylim(-0.16, 0.1)
         _keys(axes, config)
         panels.finish(figure, axes, title=TITLE)
     return figure
@@ -208,6 +238,28 @@ def _draw_exponents(ax, part, config) -> None:
     _gain_axis(ax)
 
 
+def _draw_distances(ax, part, config) -> None:
+    """Singular values of the networks by their distance from the nearest bifurcation."""
+    distance = part["distance"]
+    count = distance.shape[1]
+    values = part["log_values"][:, :count, -1, :] / LN10 / config.lags[-1]
+    before = part["log_radius"][:, :count] < 0
+    ranks = _ranks(values.shape[-1])
+    colors = plot.tints(plot.COLOURS["vermillion"], len(ranks))[::-1]
+    for rank, color in zip(ranks, colors, strict=True):
+        for which, face in ((before, color), (~before, "white")):
+            ax.plot(distance[which], values[which][:, rank], "o", color=color, mfc=face, ms=3.5)
+    x = np.geomspace(LEAST, 20, 200)
+    for sign, reach in ((-1, 3.9), (1, 20)):
+        ax.plot(x[x < reach], np.log10(1 + sign * x[x < reach] * WRITE), ":", color=colors[0])
+    ax.axhline(0.0, color="black", linewidth=0.6, zorder=0)
+    ax.set_xscale("log")
+    ax.set_xlim(LEAST, 20)
+    ax.set_xticks([0.01, 0.1, 1, 10], ["0.01", "0.1", "1", "10"])
+    ax.set_xlabel(r"distance $\|U-U^*\|$")
+    ax.set_ylabel(r"$\log_{10}\sigma_i\,/\,T$")
+
+
 def _gain_axis(ax) -> None:
     ax.axvline(1.0, color=plot.COLOURS["grey"], linewidth=0.6, zorder=0)
     ax.set_xscale("log", base=2)
@@ -229,6 +281,12 @@ def _keys(axes, config) -> None:
     axes[1, len(axes[1]) // 2].legend(lines, labels, loc="lower right", ncols=2, columnspacing=0.8)
     lines = [Line2D([], [], color="black", linestyle=style) for style in ("-", ":")]
     axes[2, -1].legend(lines, ["where the state went", "at the origin"], loc="lower right")
+    fills = (plot.COLOURS["vermillion"], "white")
+    dots = [
+        Line2D([], [], color=fills[0], marker="o", mfc=fill, ls="", markersize=3.5)
+        for fill in fills
+    ]
+    axes[3, 0].legend(dots, ["before", "after the first"], loc="lower left", handlelength=0.8)
 
 
 def claims(result: experiment.Result) -> dict:
@@ -264,7 +322,13 @@ def _numbers(part: dict[str, np.ndarray], config: Config) -> dict[str, Any]:
     above = int(np.argmin(np.abs(gains - 1.05)))
     expected = config.lags[-1] * np.median(part["log_radius"], axis=1) / LN10
     chaotic = part["exponent"] > CHAOTIC
+    count = part["distance"].shape[1]
+    rate = part["log_values"][:, :count, -1, 0] / config.lags[-1]
+    before = (part["log_radius"][:, :count] < 0) & (part["distance"] > LEAST)
+    theory = np.log1p(-WRITE * part["distance"][before])
     return {
+        "distance_by_gain": part["distance"].tolist(),
+        "largest_error_of_rate_by_distance_before": float(np.max(np.abs(rate[before] - theory))),
         "critical_gain_of_each_network": part["critical_gain"][0].tolist(),
         "log10_norm_by_gain": last.tolist(),
         "largest_log10_norm": float(last.max()),

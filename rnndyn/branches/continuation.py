@@ -15,6 +15,8 @@ from rnndyn.branches.kinks import may_have_kinks
 from rnndyn.core import validation
 from rnndyn.maps import Map
 
+FEW = 32  # coordinates of a state whose eigenvalues cost less than what else a step does
+
 
 def continuation(
     family: Callable[[jax.Array], Map],
@@ -29,7 +31,7 @@ def continuation(
     ds_min: float | None = None,
     ds_max: float = 0.05,
     tol: float | None = None,
-    eigenvalues: str = "all",
+    eigenvalues: str | None = None,
 ) -> Branch:
     """Follow a fixed point or a cycle as a parameter changes, and name its bifurcations.
 
@@ -65,7 +67,8 @@ def continuation(
     eigenvalues : {"all", "near"}
         "near" leaves them NaN at points where none can have crossed the unit circle (each has
         moved by less than its distance from it between the two points around): half the time at
-        d = 64.
+        d = 64, where most of it would go into eigenvalues. By default "all" below d = 32, and
+        "near" from there on.
 
     Returns
     -------
@@ -185,13 +188,15 @@ def pose(
     ds_min: float | None = None,
     ds_max: float = 0.05,
     tol: float | None = None,
-    eigenvalues: str = "all",
+    eigenvalues: str | None = None,
     stacked: bool = False,
 ) -> Problem:
     """The problem that the options of `continuation` describe; raises where they do not fit."""
     validation.require_real("z0", z0)
     low, high = limits(span)
     validation.require_choice("method", method, ("arclength", "natural"))
+    if eigenvalues is None:
+        eigenvalues = "all" if z0.size < FEW else "near"
     validation.require_choice("eigenvalues", eigenvalues, ("all", "near"))
     advice = "a branch has at least its start and one more point"
     max_points = validation.require_int("max_points", max_points, 2, advice)

@@ -12,7 +12,7 @@ from rnndyn.branches.events import Event
 from rnndyn.core.status import Status
 
 AHEAD, BEHIND = 0, 1  # the segment after a checkpoint, and the one before it
-TURNS = ("fold", "branch_point")
+TURNS = ("fold", "branch_point", "border_collision")
 NO_POINT = ("no_start", "nonfinite")
 
 

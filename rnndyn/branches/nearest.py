@@ -113,7 +113,11 @@ def search(
 
 
 def _derivatives(F, z, theta, jacobian, constraint) -> tuple[jax.Array, jax.Array, Callable]:
-    """The constraints' derivatives in z (d + 1, d) and theta (d + 1, P), and the last of them."""
+    """The constraints' derivatives in z (d + 1, d) and theta (d + 1, P), and the last of them.
+
+    A point that no parameter moves, such as the origin without biases, stays where it is: it would
+    be degenerate at every branch point otherwise, where the other branch meets it.
+    """
 
     def criticality(z, theta):
         return apply(lambda z: F(z, theta), z, constraint.w, constraint.v)
@@ -123,6 +127,7 @@ def _derivatives(F, z, theta, jacobian, constraint) -> tuple[jax.Array, jax.Arra
     _, pull = jax.vjp(lambda theta: F(z, theta), theta)
     rows = jax.vmap(lambda row: pull(row)[0])(eye)
     in_z = jnp.concatenate([jacobian - eye, by_z[None]])
+    in_z = jnp.where(jnp.any(rows != 0), in_z, 0)
     return in_z, jnp.concatenate([rows, by_theta[None]]), criticality
 
 
@@ -148,11 +153,14 @@ def _restore(F: Callable, at: Search, pair: bool) -> Search:
 
 
 def _solve(normal: jax.Array, values: jax.Array) -> jax.Array:
-    """Solve with a Gram matrix; the ridge is at rounding, for constraints that coincide."""
-    ridge = 4 * jnp.finfo(normal.dtype).eps * jnp.trace(normal)
-    return jax.scipy.linalg.solve(
-        normal + ridge * jnp.eye(values.size, dtype=normal.dtype), values, assume_a="pos"
-    )
+    """The least solution of a system with a Gram matrix, singular where constraints coincide.
+
+    So they do at a pitchfork: a fixed point that no parameter moves keeps its equation at rank 0.
+    """
+    sizes, axes = jnp.linalg.eigh(normal)
+    least = 64 * jnp.finfo(normal.dtype).eps * sizes[-1]
+    inverse = jnp.where(sizes > least, 1 / jnp.where(sizes > least, sizes, 1), 0)
+    return axes @ (inverse * (axes.T @ values))
 
 
 def _critical(jacobian: jax.Array, eigenvalue: jax.Array, pair: bool) -> Constraint:

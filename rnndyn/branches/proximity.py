@@ -115,8 +115,10 @@ def bifurcation_proximity(
         One row a point. `parameter_distance` is the best of seven searches (fold and flip from the
         point and from both sides along its critical direction, and the nearest complex pair):
         certified by `critical_residual`, hence an upper bound on the distance to the bifurcation
-        set, but not proved to be the global minimum. Nor is the critical point proved to be
-        what this fixed point becomes on the straight way there: follow it with `continuation`.
+        set, but not proved to be the global minimum. A point that none of the parameters moves
+        (the origin, in recurrent weights alone) is held where it is. Nor is the critical point
+        proved to be what this fixed point becomes on the straight way there: follow it with
+        `continuation`.
         `margin` and `parameter_distance` can be differentiated in `map_.args` (the motion of the
         fixed point is included; the derivative in z is zero), once and where the nearest
         eigenvalue is simple. Cost: one eigenvalue and 58 singular value decompositions O(d^3) a

@@ -39,10 +39,10 @@ class TrackEvent:
     points : tuple of int, static
         The tracked points (columns of `Track`) that meet in it.
     change : int, static
-        How many fixed points there are after it minus before: 2 or -2 at a fold and at a
-        pitchfork, 0 at a transcritical point, a flip or a Neimark-Sacker bifurcation, 1 or -1 of
-        "appeared" and "vanished". Between two checkpoints the changes add up to the difference
-        of their numbers of points.
+        How many fixed points there are after it minus before: 2 or -2 at a fold, non-smooth or
+        not, and at a pitchfork, 0 at a transcritical point, a flip or a Neimark-Sacker
+        bifurcation, 1 or -1 of "appeared" and "vanished". Between two checkpoints the changes add
+        up to the difference of their numbers of points.
     reason : str, static
         Why a point could not be followed: a key of `describe_stop`, or "conflict" where two
         curves end at one point even with finer steps. "" of a bifurcation.
@@ -195,26 +195,11 @@ def track(
     validation.require_real("z0", z0)
     params = _stages(checkpoints)
     searches = _searches(starts, z0, len(params))
-    segment = Segment(family)
-
-    def follow(k: int, z: Any, start: float, fine: bool) -> Branch:
-        make = jax.tree_util.Partial(segment, (params[k], params[k + 1]))
-        shrink = FINER if fine else 1
-        branch = continuation(
-            make,
-            jnp.asarray(z),
-            span=(0.0, 1.0),
-            start=start,
-            max_points=max_points,
-            ds=ds / shrink,
-            ds_max=ds_max / shrink,
-            tol=tol,
-        )
-        return jax.device_get(branch)
-
     near = float(np.sqrt(jnp.finfo(z0.dtype).eps)) if atol is None else atol
     advice = "pass for example 1e-6"
     validation.require_range("atol", near, 0.0, float("inf"), advice, open_low=True)
+    options = {"tol": tol, "ds": ds, "ds_max": ds_max, "max_points": max_points}
+    follow = _follower(Segment(family), params, **options)
     web = lineage.Web(len(params), follow, near, relative=atol is None)
     for z in np.asarray(z0):
         web.start(z)
@@ -225,6 +210,21 @@ def track(
             web.add(k, z, int(hits))
         web.grow()
     return _assemble(web, z0.shape[1], z0.dtype, bool(searches))
+
+
+def _follower(segment: Segment, params: list[Any], *, ds: float, ds_max: float, **options: Any):
+    """The branch over segment k from a point at the fraction `start`, by finer steps if asked."""
+
+    def follow(k: int, z: Any, start: float, fine: bool) -> Branch:
+        make = jax.tree_util.Partial(segment, (params[k], params[k + 1]))
+        shrink = FINER if fine else 1
+        steps = {"ds": ds / shrink, "ds_max": ds_max / shrink, **options}
+        branch = continuation(
+            make, jnp.asarray(z), span=(0.0, 1.0), start=start, eigenvalues="all", **steps
+        )
+        return jax.device_get(branch)
+
+    return follow
 
 
 def _stages(checkpoints: Any) -> list[Any]:

@@ -1,5 +1,6 @@
 """Margins, and distances in parameters against closed forms and brute force."""
 
+import dataclasses
 import re
 
 import jax
@@ -101,6 +102,28 @@ def test_distance_along_one_argument_of_henon():
     assert float(near.nearest[1][0]) == 0.3 and float(near.direction[1][0]) == 0
     close(near.direction[0][0], 1)
     assert near.nearest_kind.tolist() == [-1]
+
+
+def candidate_alone(z, args):
+    """A GRU at rest whose parameters are the recurrent weights of its candidate."""
+    candidate, params = args
+    params = dataclasses.replace(params, w_h=params.w_h.at[12:].set(candidate))
+    return rd.hold(rd.cells.GRU(2, 6, "kanai"), params, jnp.zeros(2))(z)
+
+
+@pytest.mark.parametrize("centre", [0.5, 6.0])
+def test_a_point_that_no_parameter_moves(centre):
+    """J(0) = I/2 + U/4, so the nearest branch point is sigma_min(U - 2 I) away (Eckart & Young
+    1936): from below and from far beyond."""
+    cell = rd.cells.GRU(2, 6, "kanai", bias=rd.initializers.Constant(0.0))
+    params = cell.init(jax.random.key(3))
+    u = 0.5 * params.w_h[12:] + centre * jnp.eye(6)
+    map_ = rd.Map(candidate_alone, (u, params))
+    near = rd.bifurcation_proximity(map_, jnp.zeros((1, 6)), wrt=(True, False))
+    expected = np.linalg.svd(u - 2 * np.eye(6), compute_uv=False)[-1]
+    assert near.nearest_kind.tolist() == [1] and near.status.tolist() == [0]
+    close(near.parameter_distance[0], expected)
+    assert not np.any(near.nearest_z)
 
 
 def two_units(seed):
@@ -232,6 +255,33 @@ def test_margin_gradient_and_first_order_distance(seed):
     expected = margin_after(theta, z) / np.linalg.norm(differences)
     np.testing.assert_allclose(near.first_order_distance[0], expected, rtol=1e-6)
     close(value, margin_after(theta, z), "margin")
+
+
+@pytest.mark.parametrize("penalised", [False, True])
+def test_as_a_penalty_it_keeps_training_away_from_a_bifurcation(penalised):
+    """Weights drawn towards others that lie beyond a fold, flip or Neimark-Sacker point."""
+    weights, goal = jnp.asarray(0.3 * gaussian(1)), jnp.asarray(2 * gaussian(1))
+    bias, least = jnp.array([0.1, -0.2, 0.05]), 0.2
+
+    def loss(weights):
+        map_ = rd.maps.tanh_network(weights, bias)
+        z = jax.lax.stop_gradient(rd.orbit(map_, jnp.zeros(3), 200)[-1])
+        near = bifurcation_proximity(map_, z[None], distance=False)
+        short = jnp.maximum(2 * least - near.margin[0], 0)
+        return jnp.sum((weights - goal) ** 2) + 30 * penalised * short**2, near.margin[0]
+
+    step = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    margins = []
+    for _ in range(150):
+        (_, margin), slope = step(weights)
+        margins.append(float(margin))
+        weights = weights - 0.01 * slope
+    assert margins[0] > 2 * least
+    assert (np.nanmin(margins) > least) == penalised  # NaN once the point has given way to a cycle
+
+
+def gaussian(seed):
+    return np.random.default_rng(seed).normal(size=(3, 3)) / np.sqrt(3)
 
 
 def test_distance_falls_one_to_one_towards_the_nearest():

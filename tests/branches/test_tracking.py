@@ -147,6 +147,30 @@ def test_gru_unit_through_its_fold_and_its_transcritical_point():
     consistent(found)
 
 
+def relu_unit(params):
+    return rd.Map(_relu_unit, params)
+
+
+def _relu_unit(z, params):
+    w, b = params
+    return jax.nn.relu(w * z + b)
+
+
+@pytest.mark.parametrize(
+    "w, kind, counts", [(0.5, "persistence", [1, 1]), (2.0, "nonsmooth_fold", [2, 0])]
+)
+def test_border_collisions_of_a_relu_unit(w, kind, counts):
+    """z = 0 while b < 0, and z = b / (1 - w) while that is positive; they meet at b = 0."""
+    checkpoints = (jnp.full((2, 1), w), jnp.array([[-0.5], [1.5]]))
+    found = track(relu_unit, checkpoints, jnp.zeros((1, 1)), starts=jnp.linspace(0, 2, 9)[:, None])
+    assert [event.kind for event in found.events] == ["border_collision"]
+    assert criticality(found.events[0]) == kind
+    assert found.events[0].change == counts[1] - counts[0]
+    close(places(found, "border_collision"), [0.25])
+    assert found.present.sum(axis=1).tolist() == counts
+    consistent(found)
+
+
 def test_flip_and_cycle_that_is_born_in_it():
     """w from -0.5 to -3: a flip at w = -1, where the second iterate has a pitchfork."""
     plain = track(network, scalar([-0.5, -3.0]), jnp.zeros((1, 1)), starts=LINE)
