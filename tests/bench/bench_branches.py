@@ -1,12 +1,15 @@
-"""Times of continuation: first call, steady state, and per point, beside recorded AUTO-07p.
+"""Times of continuation beside AUTO-07p: first call, and CPU time per point and per call.
 
-Run `OPENBLAS_NUM_THREADS=1 python -m tests.bench.bench_branches` from the repository root. AUTO's
-times (tests/branches/auto.json, through bifpy) are those of Python callbacks, with finite
-differences and eigenvalues at every point, and include about 0.12 s a call for its process. The
-least of several calls.
+Run `OPENBLAS_NUM_THREADS=1 python -m tests.bench.bench_branches` from the repository root. Where
+bifpy is installed AUTO runs in turn with ours, in the same minute; else its recorded wall times
+(tests/branches/auto.json) are printed, without ratios. AUTO has Python callbacks, finite
+differences and eigenvalues at every point; its CPU time includes that of its process, some 20 ms a
+call. Whole calls with all events, the least of several.
 """
 
+import importlib.util
 import os
+import resource
 import sys
 import time
 
@@ -22,20 +25,23 @@ from rnndyn.branches.continuation import pose  # noqa: E402
 from tests.branches import families, make_auto, test_auto  # noqa: E402
 
 REPEATS = 7
+LIVE = importlib.util.find_spec("bifpy") is not None
 
 
-def seconds(call):
-    began = time.perf_counter()
+def cpu():
+    """Seconds of this process and of those that it started."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, kinds))
+
+
+def seconds(call, clock=time.perf_counter):
+    began = clock()
     jax.block_until_ready(call())
-    return time.perf_counter() - began
-
-
-def timed(call):
-    return seconds(call), min(seconds(call) for _ in range(REPEATS))
+    return clock() - began
 
 
 def beside_auto(name):
-    recorded, span = test_auto.RECORDED[name], make_auto.systems()[name][2]
+    recorded, (map_, begin, span) = test_auto.RECORDED[name], make_auto.systems()[name]
     family, start = test_auto.OURS[name], jnp.asarray(recorded["start"])
     problem = pose(family, start, span=span)
     u0 = jnp.append(start, 0.0)
@@ -44,14 +50,35 @@ def beside_auto(name):
         options = {"max_points": problem.max_points, "natural": False}
         return sweep(problem.iterated(), u0, jnp.zeros_like(u0), problem.sizes, **options)
 
-    first, every = timed(lambda: rd.continuation(family, start, span=span))
-    _, near = timed(lambda: rd.continuation(family, start, span=span, eigenvalues="near"))
-    _, bare = timed(swept)
-    points = int(np.sum(jax.device_get(swept())[1])) - 1
-    micro = [1e6 * t / points for t in (bare, near, every)]
-    auto = recorded["seconds"]
-    times = [*micro, 1e3 * near, 1e6 * auto / recorded["points"], 1e3 * auto]
-    return f"{name:18}{points:7}{first:10.2f}" + "".join(f"{t:10.0f}" for t in times)
+    def followed(**options):
+        return rd.continuation(family, start, span=span, **options)
+
+    first = seconds(followed)
+    points = followed().parameter.size
+    calls = {
+        "sweep": swept,
+        "near": lambda: followed(eigenvalues="near"),
+        "all": lambda: followed(eigenvalues="all"),
+        "default": followed,
+    }
+    auto = make_auto.followed if LIVE else None
+    least = dict.fromkeys([*calls, "AUTO"], np.inf)
+    for call in calls.values():
+        call()
+    for repeat in range(REPEATS):
+        for key, call in calls.items():
+            least[key] = min(least[key], seconds(call, cpu))
+        if auto and repeat < 3:
+            began = cpu()
+            auto(map_, begin, span)
+            least["AUTO"] = min(least["AUTO"], cpu() - began)
+    micro = [1e6 * least[key] / points for key in calls]
+    line = f"{name:18}{points:7}{first:10.2f}" + "".join(f"{t:10.0f}" for t in micro)
+    if not auto:
+        return line + f"   AUTO recorded: {1e6 * recorded['seconds'] / recorded['points']:.0f} us"
+    each = 1e6 * least["AUTO"] / recorded["points"]
+    ratios = each / micro[-1], least["AUTO"] / least["default"]
+    return line + f"{each:10.0f}{ratios[0]:10.1f}{ratios[1]:10.1f}"
 
 
 def many(count):
@@ -61,7 +88,12 @@ def many(count):
     start = jax.vmap(lambda w, b: rd.orbit(families.gain_times((w, b), 0.2), b, 200)[-1])(w, b)
     options = {"span": (0.2, 3.0), "max_points": 200}
     family = jax.tree_util.Partial(families.gain_times, (w, b))
-    together = timed(lambda: rd.continuations(family, start, stacked=True, **options))
+
+    def all_at_once():
+        return rd.continuations(family, start, stacked=True, **options)
+
+    all_at_once()
+    together = min(seconds(all_at_once) for _ in range(3))
     alone = seconds(
         lambda: [
             rd.continuation(
@@ -70,19 +102,18 @@ def many(count):
             for i in range(0, count, 10)
         ]
     )
-    return (
-        f"{count} branches, d = 2: {together[1]:.2f} s in one call, {10 * alone:.1f} s one by one"
-    )
+    return f"{count} branches, d = 2: {together:.2f} s in one call, {10 * alone:.1f} s one by one"
 
 
 def main():
     jax.config.update("jax_enable_x64", True)
     write = sys.stdout.write
     write(
-        f"JAX {jax.__version__}, {jax.devices()[0].device_kind}, float64; us a point, ms a call\n"
+        f"JAX {jax.__version__}, {jax.devices()[0].device_kind}, float64; CPU us a point of whole"
+        " calls (sweep: of the sweep alone); ratios by point and by call\n"
     )
-    titles = ("first [s]", "sweep", "near", "all", "call", "AUTO", "call")
-    write(f"{'':18}{'points':>7}{titles[0]:>10}" + "".join(f"{t:>10}" for t in titles[1:]) + "\n")
+    titles = ("first [s]", "sweep", "near", "all", "default", "AUTO", "by point", "by call")
+    write(f"{'':18}{'points':>7}" + "".join(f"{t:>10}" for t in titles) + "\n")
     for name in test_auto.OURS:
         write(beside_auto(name) + "\n")
         sys.stdout.flush()

@@ -99,10 +99,6 @@ def wang(mu):
     return rd.Map(_wang, mu)
 
 
-def wang_cycle(mu):
-    return rd.iterate(wang(mu), 2)
-
-
 def _wang(z, mu):
     gap = mu * (z[1] - z[0])
     return jax.nn.sigmoid(jnp.stack([5 * gap, 25 * gap]))

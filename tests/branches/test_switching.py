@@ -21,10 +21,11 @@ def flip_of(branch):
 
 
 def test_logistic_cascade_by_switching_alone():
-    """Oracle P23: 3, 1 + sqrt 6, 3.544090359551923, 3.564407266095433; c = 9 at the first."""
-    span, found = (2.0, 3.566), []
+    """Oracle P23: 3, 1 + sqrt 6, 3.544090359551923, 3.564407266095433 and
+    3.568759419543826; c = 9 at the first."""
+    span, found = (2.0, 3.569), []
     branch = rd.continuation(rd.maps.logistic, jnp.array([0.5]), span=span)
-    for period in (2, 4, 8):
+    for period in (2, 4, 8, 16):
         found.append(flip_of(branch))
         (branch,) = rd.switch_branch(rd.maps.logistic, found[-1], span=span)
         assert branch.period == period and branch.stop == ("shorter_period", "left_span")
@@ -33,7 +34,7 @@ def test_logistic_cascade_by_switching_alone():
         close(born.parameter, found[-1].parameter)
         close(born.coefficient, found[-1].coefficient, "normal_form_of_cycle")
         assert np.asarray(branch.stable)[1] and not np.asarray(branch.stable)[-1]
-    want = [3, 1 + np.sqrt(6), 3.544090359551923, 3.564407266095433]
+    want = [3, 1 + np.sqrt(6), 3.544090359551923, 3.564407266095433, 3.568759419543826]
     close([float(event.parameter) for event in (*found, flip_of(branch))], want)
     close(found[0].coefficient, 9.0, "normal_form")
 
