@@ -62,6 +62,7 @@ from rnndyn.flow import (
 from rnndyn.linearize import Linearization, linearize
 from rnndyn.maps import Map, hold, iterate, orbit
 from rnndyn.points import (
+    Certificate,
     Continua,
     Cycles,
     CycleStability,
@@ -73,6 +74,7 @@ from rnndyn.points import (
     Search,
     Stability,
     UniquePoints,
+    certificate,
     cycle_stability,
     cycles,
     fixed_points,
@@ -88,6 +90,8 @@ from rnndyn.simulate import BidirectionalRun, Trajectory, sample_states, simulat
 __version__ = "0.2.0"
 
 __all__ = [
+    "Certificate",
+    "certificate",
     "Attractor",
     "BasinCurve",
     "Basins",

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.extend.core as jex
 import numpy as np
+
+from rnndyn.core.trace import INLINED, follow, inner
 
 Sets = np.ndarray | None
 """Booleans, shape (*shape, d): whether an entry may depend on input j; None: it depends on none."""
@@ -25,7 +26,6 @@ _ENTRYWISE = frozenset(
     "stop_gradient sub tan tanh xor".split()
 )
 _SUMS = frozenset("reduce_sum reduce_prod reduce_max reduce_min argmax argmin".split())
-_INLINED = frozenset("jit pjit closed_call core_call remat checkpoint custom_jvp_call".split())
 
 
 def dependence(function: Callable[..., jax.Array], z: Any, *constants: Any) -> np.ndarray:
@@ -59,19 +59,15 @@ def dependence(function: Callable[..., jax.Array], z: Any, *constants: Any) -> n
 
 
 def _follow(jaxpr: Any, sets: list[Sets]) -> list[Sets]:
-    known = dict(zip(jaxpr.invars, sets, strict=True))
-    for eqn in jaxpr.eqns:
-        read = [None if isinstance(a, jex.Literal) else known.get(a) for a in eqn.invars]
-        made = [None] * len(eqn.outvars) if all(s is None for s in read) else _apply(eqn, read)
-        known.update(zip(eqn.outvars, made, strict=True))
-    return [None if isinstance(a, jex.Literal) else known.get(a) for a in jaxpr.outvars]
+    return follow(jaxpr, [None] * len(jaxpr.constvars), sets, _apply, lambda value: None)
 
 
 def _apply(eqn: Any, read: list[Sets]) -> list[Sets]:
+    if all(s is None for s in read):
+        return [None] * len(eqn.outvars)
     name, shapes = eqn.primitive.name, [variable.aval.shape for variable in eqn.outvars]
-    if name in _INLINED:
-        inner = next(v for v in eqn.params.values() if isinstance(v, jex.ClosedJaxpr))
-        return _follow(inner.jaxpr, read)
+    if name in INLINED:
+        return _follow(inner(eqn).jaxpr, read)
     if name in _ENTRYWISE:
         return [_united([np.broadcast_to(s, (*shapes[0], s.shape[-1])) for s in _present(read)])]
     if name in _SUMS and read[0] is not None:

@@ -24,6 +24,7 @@ from rnndyn.cells.base import Cell
 from rnndyn.cells.containers import require_cell
 from rnndyn.core import validation
 from rnndyn.core.pytree import flatten, specification
+from rnndyn.core.trace import INLINED, bind, follow
 from rnndyn.linearize import Dense, Linearization, MatrixFree, linearize
 from rnndyn.simulate import CellStep, Trajectory
 
@@ -32,7 +33,6 @@ _SUMS = frozenset(
     "cumsum cumprod cummax cummin cumlogsumexp reduce_window_sum sort triangular_solve "
     "custom_linear_solve lu qr eigh svd cholesky scatter-add scatter_add ragged_dot_general".split()
 )
-_INLINED = frozenset("jit pjit closed_call core_call remat checkpoint custom_jvp_call".split())
 
 
 @specification
@@ -138,40 +138,24 @@ def _evaluate_step(step: Callable, z: jax.Array, data: Any, params: Any) -> Pair
 
 def _evaluate(jaxpr: Any, consts: Sequence[Any], pairs: Sequence[Pair]) -> list[Pair]:
     """Run a jaxpr, holding each sum of values that move."""
-    known: dict[Any, Pair] = {}
-
-    def read(atom: Any) -> Pair:
-        return (atom.val, atom.val) if isinstance(atom, jex.Literal) else known[atom]
-
-    known.update(zip(jaxpr.constvars, ((value, value) for value in consts), strict=True))
-    known.update(zip(jaxpr.invars, pairs, strict=True))
-    for eqn in jaxpr.eqns:
-        made = _apply(eqn, [read(atom) for atom in eqn.invars])
-        known.update(zip(eqn.outvars, made, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
+    still = [(value, value) for value in consts]
+    return follow(jaxpr, still, pairs, _apply, lambda value: (value, value))
 
 
 def _apply(eqn: Any, pairs: list[Pair]) -> list[Pair]:
     inner, moving = _inner(eqn), any(map(_moves, pairs))
     if moving and any(map(_sums, inner)):
-        if eqn.primitive.name not in _INLINED:
+        if eqn.primitive.name not in INLINED:
             expected, got = "sums over units in the open", f"one inside `{eqn.primitive.name}`"
             advice = "write the step without a loop around its products"
             raise ValueError(validation.sentence("cell", expected, got, advice))
         return _evaluate(inner[0].jaxpr, inner[0].consts, pairs)
-    held = _bind(eqn, [value for _, value in pairs])
+    held = bind(eqn, [value for _, value in pairs])
     if not moving or eqn.primitive.name in _SUMS:
         return [(value, value) for value in held]
-    moved = _bind(eqn, [value for value, _ in pairs])
+    moved = bind(eqn, [value for value, _ in pairs])
     both = zip(moved, held, strict=True)
     return [(a if jnp.issubdtype(a.dtype, jnp.inexact) else b, b) for a, b in both]
-
-
-def _bind(eqn: Any, values: list[Any]) -> list[Any]:
-    bound = eqn.primitive.get_bind_params(eqn.params)
-    functions, options = bound if isinstance(bound, tuple) else ((), bound)  # by version of JAX
-    made = eqn.primitive.bind(*functions, *values, **options)
-    return list(made) if eqn.primitive.multiple_results else [made]
 
 
 def _inner(eqn: Any) -> list[Any]:

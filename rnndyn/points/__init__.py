@@ -1,5 +1,6 @@
 """Layer 3: where a map stands still, and how it moves nearby."""
 
+from rnndyn.points.certificate import Certificate, certificate
 from rnndyn.points.certify import Kind
 from rnndyn.points.cycles import Cycles, cycles
 from rnndyn.points.fixed_points import FixedPoints, fixed_points
@@ -17,6 +18,7 @@ from rnndyn.points.stability import PointType, Stability, input_jacobian, stabil
 from rnndyn.points.unique import UniquePoints, unique
 
 __all__ = [
+    "Certificate",
     "Continua",
     "CycleStability",
     "Cycles",
@@ -29,6 +31,7 @@ __all__ = [
     "Search",
     "Stability",
     "UniquePoints",
+    "certificate",
     "cycle_stability",
     "cycles",
     "fixed_points",

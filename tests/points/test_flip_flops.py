@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from rnndyn.points import Kind, dense, fixed_points, unique
-from tests.points.make_flip_flops import starts
+from rnndyn.points import Kind, dense, fixed_points, stability, unique
+from tests.points.make_flip_flops import readout, starts
 from tests.points.searches import histogram
 from tests.tolerances import tol
 
@@ -90,3 +90,15 @@ def test_stacked_inverses_do_not_hang_in_threads():
     for thread in threads:
         thread.join(timeout=60)
     assert not any(thread.is_alive() for thread in threads)
+
+
+def test_two_bits_are_nine_points():
+    """4 stable points, 4 saddles and one with both directions unstable; what is stored is read."""
+    map_, begin = starts("two_bits", 512)
+    points = unique(fixed_points(map_, begin))
+    assert histogram(map_, points) == [4, 4, 1]
+    assert int(points.index_sum) == 1
+    stable = np.asarray(points.z)[np.asarray(stability(map_, points.z).unstable_dim) == 0]
+    read = stable @ readout("two_bits").T
+    assert {tuple(row) for row in np.sign(read)} == {(a, b) for a in (-1, 1) for b in (-1, 1)}
+    assert np.max(np.abs(np.abs(read) - 1)) < 0.05

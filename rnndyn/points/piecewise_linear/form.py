@@ -18,9 +18,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Literal
 
 from rnndyn.core import validation
+from rnndyn.core.trace import bind, follow
 from rnndyn.maps import Map
 
 _ROUNDING = 64  # multiple of eps to which the two sides of a choice must meet
@@ -289,17 +289,14 @@ class _Value:
 
 def _evaluate(jaxpr: Any, consts: Sequence[Any], values: Sequence[_Value], kinks: _Kinks):
     """Run a traced function step by step, with the kinks opened: a list of `_Value`."""
-    known: dict[Any, _Value] = {}
-    known.update(zip(jaxpr.constvars, (_Value(const, False) for const in consts), strict=True))
-    known.update(zip(jaxpr.invars, values, strict=True))
-
-    def read(var: Any) -> _Value:
-        return _Value(var.val, False) if isinstance(var, Literal) else known[var]
-
-    for equation in jaxpr.eqns:
-        results = _apply(equation, [read(var) for var in equation.invars], kinks)
-        known.update(zip(equation.outvars, results, strict=True))
-    return [read(var) for var in jaxpr.outvars]
+    still = [_Value(const, False) for const in consts]
+    return follow(
+        jaxpr,
+        still,
+        values,
+        lambda equation, read: _apply(equation, read, kinks),
+        lambda value: _Value(value, False),
+    )
 
 
 def _apply(equation: Any, values: list[_Value], kinks: _Kinks) -> Sequence[_Value]:
@@ -324,9 +321,7 @@ def _apply(equation: Any, values: list[_Value], kinks: _Kinks) -> Sequence[_Valu
         return _evaluate(branch.jaxpr, branch.consts, values[1:], kinks)
     if moving:
         _require_linear(name, params, values)
-    results = equation.primitive.bind(*arrays, **params)
-    results = results if equation.primitive.multiple_results else [results]
-    return [_Value(result, moving) for result in results]
+    return [_Value(result, moving) for result in bind(equation, arrays)]
 
 
 def _conditional(equation: Any, values: list[_Value], kinks: _Kinks) -> _Value:
@@ -337,7 +332,7 @@ def _conditional(equation: Any, values: list[_Value], kinks: _Kinks) -> _Value:
         s = jnp.broadcast_to(s, no.shape)
         return _Value(kinks.choice(s, yes, no), True)
     if name in _MOVES:
-        return _Value(equation.primitive.bind(*arrays, **equation.params), True, condition=True)
+        return _Value(bind(equation, arrays)[0], True, condition=True)
     if name == "not":
         return _Value(-arrays[0], True, condition=True)
     advice = "write kinks with relu, maximum, minimum, abs, clip or jnp.where(a > b, ...)"
