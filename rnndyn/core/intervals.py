@@ -220,13 +220,13 @@ def _difference(eqn: Any, x: Any, y: Any) -> Interval:
 
 
 def _choice(eqn: Any, which: Any, *cases: Any) -> Interval:
-    cases = [_wide(case) for case in cases]
+    wide = [_wide(case) for case in cases]
     if not _is_interval(which):
-        lows, highs = ([getattr(case, end) for case in cases] for end in ("low", "high"))
+        lows, highs = ([getattr(case, end) for case in wide] for end in ("low", "high"))
         return Interval(bind(eqn, [which, *lows])[0], bind(eqn, [which, *highs])[0])
-    if len(cases) != 2:
+    if len(wide) != 2:
         raise UnboundedError("select_n of more than two cases that depends on the box")
-    no, yes = cases
+    no, yes = wide
     low = jnp.where(which.low, yes.low, jnp.where(which.high, jnp.minimum(no.low, yes.low), no.low))
     highest = jnp.maximum(no.high, yes.high)
     return Interval(low, jnp.where(which.low, yes.high, jnp.where(which.high, highest, no.high)))
