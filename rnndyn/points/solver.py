@@ -25,7 +25,7 @@ from rnndyn.core.pytree import pytree
 from rnndyn.core.status import Status
 from rnndyn.maps import Map
 
-LANES = 128  # starts that advance together
+LANES = 64  # starts that advance together: fewer, so that few wait for the last
 _UNFINISHED = 1  # in place of a status code
 SLOW = 2  # so is this: in _WINDOW steps q did not fall to _PROGRESS of what it was
 _WINDOW = 16
@@ -178,14 +178,8 @@ def _advance(
     pull = jax.linear_transpose(lambda v: weight * push(v), now.z)
     g = weight * g
     q = 0.5 * _dot(g, g)
-    status = jnp.where(now.steps >= max_steps, Status.MAX_STEPS, now.status)
-    status = jnp.where(residual <= goal, Status.CONVERGED, status)
-    status = jnp.where(jnp.isfinite(q), status, Status.NONFINITE).astype(jnp.int32)
-    measured = now.steps % _WINDOW == 0
-    slow = measured & (q > _PROGRESS * now.mark)
-    status = jnp.where(slow & (status == _UNFINISHED), SLOW, status).astype(jnp.int32)
-    active = status == _UNFINISHED
-
+    now = _settle(now, residual, q, goal, max_steps)
+    active = now.status == _UNFINISHED
     mu = now.damping * 2 * q / d
     slope = -pull(g)[0]
     step = cgls(lambda v: weight * push(v), lambda u: pull(u)[0], g, mu, active, inner)
@@ -196,16 +190,29 @@ def _advance(
     accepted = active & (gain > 1e-4)  # false where anything is NaN
     shrink = jnp.maximum(0.1, 1 - (2 * gain - 1) ** 3).astype(q.dtype)
     stuck = active & ~accepted & (predicted <= 8 * eps * q)
-    status = jnp.where(stuck, Status.STATIONARY, status)
+    status = jnp.where(stuck, Status.STATIONARY, now.status)
     status = jnp.where(active & ~jnp.isfinite(predicted), Status.NONFINITE, status)
     return Descent(
         z=_select(accepted, z, now.z),
         damping=now.damping * jnp.where(accepted, shrink, jnp.where(active, now.growth, 1)),
         growth=jnp.where(accepted, 2, jnp.where(active, 2 * now.growth, now.growth)),
         steps=now.steps + active.astype(jnp.int32),
-        mark=jnp.where(measured, q, now.mark),
+        mark=now.mark,
         status=status.astype(jnp.int32),
     )
+
+
+def _settle(
+    now: Descent, residual: jax.Array, q: jax.Array, goal: jax.Array, max_steps: jax.Array
+) -> Descent:
+    """The status of each lane before its next step, and the mark where it is renewed."""
+    measured = now.steps % _WINDOW == 0
+    slow = measured & (q > _PROGRESS * now.mark)
+    status = jnp.where(now.steps >= max_steps, Status.MAX_STEPS, now.status)
+    status = jnp.where(residual <= goal, Status.CONVERGED, status)
+    status = jnp.where(jnp.isfinite(q), status, Status.NONFINITE)
+    status = jnp.where(slow & (status == _UNFINISHED), SLOW, status).astype(jnp.int32)
+    return dataclasses.replace(now, status=status, mark=jnp.where(measured, q, now.mark))
 
 
 def _defect(map_: Map, z: jax.Array) -> jax.Array:
