@@ -6,6 +6,7 @@ and Stability of Numerical Algorithms, 2002, ch. 3), and by 16 eps after an elem
 What does not depend on the box counts as exact, just as it comes out in floating point.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ _EXACT = frozenset(
     "transpose unstack and or max min reduce_max reduce_min reduce_and reduce_or floor ceil round "
     "sign clamp optimization_barrier".split()
 )  # moves and monotone operations without rounding: they act on both ends alike
+_JUMPS = frozenset("floor ceil round sign rem".split())
 _ROUNDED = frozenset({"add", "add_any", "sqrt"})
 _ELEMENTARY = frozenset("tanh logistic exp exp2 expm1 log log1p erf atan asinh sinh cbrt".split())
 
@@ -38,20 +40,21 @@ class UnboundedError(ValueError):
     """An operation without a rule for its bounds; the message is its name."""
 
 
-def bounds(function: Callable[..., Any], *args: Any) -> Any:
+def bounds(function: Callable[..., Any], *args: Any, continuous: bool = False) -> Any:
     """What `function(*args)` may return, where some leaves of args are Intervals.
 
     Parameters
     ----------
     function : callable, of arrays to a pytree of arrays
     args : pytrees with arrays and Intervals as leaves
+    continuous : bool
+        Whether to answer NaN where the box leaves a choice open, at which the function may jump.
 
     Returns
     -------
     pytree
-        As of the function; Intervals where a result depends on one. NaN or infinite ends bound
-        nothing. Bounds are not sharp where a variable stands twice in a formula. Cost: that of
-        about three calls of the function.
+        As of the function, of Intervals. NaN or infinite ends bound nothing. Bounds are not sharp
+        where a variable stands twice in a formula. Cost: that of about three calls of the function.
 
     Raises
     ------
@@ -72,8 +75,29 @@ def bounds(function: Callable[..., Any], *args: Any) -> Any:
         return function(*jax.tree.unflatten(structure, points))
 
     closed, shape = jax.make_jaxpr(flat, return_shape=True)(*points)
-    found = follow(closed.jaxpr, closed.consts, leaves, _apply)
-    return jax.tree.unflatten(jax.tree.structure(shape), found)
+    apply = functools.partial(_apply, continuous)
+    found = follow(closed.jaxpr, closed.consts, leaves, apply)
+    return jax.tree.unflatten(jax.tree.structure(shape), map(_wide, found))
+
+
+def written_out(function: Callable[[jax.Array], Any]) -> Callable[[jax.Array], Any]:
+    """The same values, of which all derivatives are true: no rules of one's own, nothing held."""
+
+    def apply(eqn, read):
+        if eqn.primitive.name == "stop_gradient":
+            return read
+        if eqn.primitive.name in INLINED:
+            return follow(inner(eqn).jaxpr, inner(eqn).consts, read, apply)
+        if eqn.primitive.name.startswith("custom_"):
+            raise UnboundedError(eqn.primitive.name)
+        return bind(eqn, read)
+
+    def plain(x):
+        closed = jax.make_jaxpr(function)(x)
+        (value,) = follow(closed.jaxpr, closed.consts, [x], apply)
+        return value
+
+    return plain
 
 
 def _is_interval(leaf: Any) -> bool:
@@ -92,12 +116,22 @@ def _rounded(low: jax.Array, high: jax.Array, eps: float = 0.0) -> Interval:
     return Interval(jnp.nextafter(low, -infinity), jnp.nextafter(high, infinity))
 
 
-def _apply(eqn: Any, read: list[Any]) -> list[Any]:
+def _apply(continuous: bool, eqn: Any, read: list[Any]) -> list[Any]:
     name = eqn.primitive.name
     if not any(map(_is_interval, read)):
         return bind(eqn, read)
     if name in INLINED:
-        return follow(inner(eqn).jaxpr, inner(eqn).consts, read, _apply)
+        return follow(
+            inner(eqn).jaxpr, inner(eqn).consts, read, functools.partial(_apply, continuous)
+        )
+    if continuous and name in _JUMPS:
+        raise UnboundedError(name)
+    if continuous and name == "convert_element_type" and not _keeps_kind(eqn):
+        raise UnboundedError("convert_element_type from or to whole numbers")
+    if continuous and name == "select_n" and _is_interval(read[0]):
+        open_ = read[0].low != read[0].high
+        found = _choice(eqn, *read)
+        return [Interval(*(jnp.where(open_, jnp.nan, end) for end in (found.low, found.high)))]
     if name in _RULES:
         same = len(eqn.invars) == 2 and eqn.invars[0] is eqn.invars[1]
         return [_powered(read[0], 2) if name == "mul" and same else _RULES[name](eqn, *read)]
@@ -140,6 +174,11 @@ def _power(eqn: Any, x: Interval) -> Interval:
     return _powered(x, n)
 
 
+def _keeps_kind(eqn: Any) -> bool:
+    kinds = [jnp.issubdtype(v.aval.dtype, jnp.inexact) for v in (*eqn.invars, *eqn.outvars)]
+    return all(kinds)
+
+
 def _powered(x: Interval, n: int) -> Interval:
     ends = x if n % 2 else _modulus(None, x)
     return _rounded(ends.low**n, ends.high**n, n * float(jnp.finfo(x.low.dtype).eps))
@@ -162,7 +201,8 @@ def _dot(eqn: Any, x: Any, y: Any) -> Interval:
     (mid_x, rad_x), (mid_y, rad_y) = _middle(x), _middle(y)
 
     def dot(a, b):
-        return bind(eqn, [a, b])[0]
+        options = {"precision": jax.lax.Precision.HIGHEST}  # a GPU would round to TF32
+        return jax.lax.dot_general(a, b, eqn.params["dimension_numbers"], **options)
 
     middle = dot(mid_x, mid_y)
     (contracted, _), _ = eqn.params["dimension_numbers"]

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from rnndyn.core import validation
-from rnndyn.core.intervals import Interval, UnboundedError, bounds
+from rnndyn.core.intervals import Interval, UnboundedError, bounds, written_out
 from rnndyn.core.pytree import pytree
 from rnndyn.core.status import Status
 from rnndyn.maps import Map
@@ -48,7 +48,8 @@ def certificate(map_: Map, z: jax.Array) -> Certificate:
     Parameters
     ----------
     map_ : Map
-        Made of sums, products, quotients, tanh, logistic, exp, sin, relu, abs and the like. What
+        Made of sums, products, quotients, tanh, logistic, exp, sin, relu, abs and the like; where a
+        box leaves a choice open (`jnp.where`) nothing is proved, as it may be a jump. What
         its args alone determine counts as exact as it is computed; elementary functions count as
         right to 16 eps.
     z : jax.Array, shape (m, d)
@@ -99,19 +100,21 @@ def _prove(map_: Map, z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     eps = float(jnp.finfo(z.dtype).eps)
     slack = 1 + (2 * z.size + 8) * eps  # for the few sums below that are not rounded outwards
     eye = jnp.eye(z.size, dtype=z.dtype)
-    jacobian = jax.jacfwd(map_)(z)
+    image = written_out(map_)
+    jacobian = jax.jacfwd(image)(z)
     finite = jnp.all(jnp.isfinite(jacobian)) & jnp.all(jnp.isfinite(z))
     inverse = dense.inverse(jnp.where(finite, jacobian, 0) - eye).matrix
 
     def step(x):
-        return inverse @ (map_(x) - x)
+        return inverse @ (image(x) - x)
 
     def contraction(radius):
         """The largest row sum of |I - C DG| over the box."""
         box = Interval(z - radius, z + radius)
-        rest = bounds(lambda x: eye - inverse @ (jax.jacfwd(map_)(x) - eye), box)
+        rest = bounds(lambda x: eye - inverse @ (jax.jacfwd(image)(x) - eye), box)
         rows = jnp.sum(jnp.maximum(jnp.abs(rest.low), jnp.abs(rest.high)), axis=1)
-        return slack * jnp.max(rows, initial=0)
+        smooth = jnp.all(bounds(image, box, continuous=True).low > -jnp.inf)
+        return jnp.where(smooth, slack * jnp.max(rows, initial=0), jnp.inf)
 
     moved = bounds(step, Interval(z, z))
     off = slack * jnp.max(jnp.maximum(jnp.abs(moved.low), jnp.abs(moved.high)), initial=0)

@@ -64,6 +64,40 @@ def _relu(z, scale):
     return scale * jax.nn.relu(2 * z)
 
 
+@jax.custom_jvp
+def surrogate(x):
+    return jnp.tanh(2 * x)
+
+
+surrogate.defjvp(lambda primals, tangents: (surrogate(*primals), 0.5 * tangents[0]))
+
+
+def jumping(z, _):
+    return jnp.where(z > 1.0, 0.5 * z + 1.0, 0.5 * z)  # roots 0 and 2
+
+
+def held(z, _):
+    return z * jax.lax.stop_gradient(3 * (1 - z))  # the logistic map
+
+
+def lying(z, _):
+    return surrogate(z)
+
+
+@pytest.mark.parametrize(
+    "rule, other", [(jumping, 2.0), (held, 2 / 3), (lying, 0.9575040240772687)]
+)
+def test_no_other_root_hides_behind_jumps_or_derivatives_that_are_none(rule, other):
+    found = certificate(rd.Map(rule), jnp.zeros((1, 1)))
+    assert found.status.tolist() == [0]
+    assert 0.01 < float(found.unique_radius[0]) < other
+
+
+def test_a_map_with_constant_slope():
+    found = certificate(rd.Map(jumping), jnp.array([[2.0]]))
+    assert found.status.tolist() == [0] and 0.9 < float(found.unique_radius[0]) <= 1
+
+
 def test_it_maps_over_args():
     many = jax.vmap(lambda r: certificate(rd.maps.logistic(r), (1 - 1 / r)[None, None]))(
         jnp.array([2.5, 3.0, 3.5])
