@@ -201,8 +201,8 @@ def _dot(eqn: Any, x: Any, y: Any) -> Interval:
     (mid_x, rad_x), (mid_y, rad_y) = _middle(x), _middle(y)
 
     def dot(a, b):
-        options = {"precision": jax.lax.Precision.HIGHEST}  # a GPU would round to TF32
-        return jax.lax.dot_general(a, b, eqn.params["dimension_numbers"], **options)
+        numbers, most = eqn.params["dimension_numbers"], jax.lax.Precision.HIGHEST
+        return jax.lax.dot_general(a, b, numbers, precision=most)  # a GPU would round to TF32
 
     middle = dot(mid_x, mid_y)
     (contracted, _), _ = eqn.params["dimension_numbers"]
