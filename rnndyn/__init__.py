@@ -90,13 +90,12 @@ from rnndyn.simulate import BidirectionalRun, Trajectory, sample_states, simulat
 __version__ = "0.2.0"
 
 __all__ = [
-    "Certificate",
-    "certificate",
     "Attractor",
     "BasinCurve",
     "Basins",
     "BidirectionalRun",
     "Branch",
+    "Certificate",
     "Continua",
     "Contributions",
     "CovariantVectors",
@@ -138,6 +137,7 @@ __all__ = [
     "bifurcation_proximity",
     "carry",
     "cells",
+    "certificate",
     "check",
     "constraints",
     "continuation",
