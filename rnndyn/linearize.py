@@ -69,6 +69,10 @@ class Linearization(abc.ABC):
     def pull(self, at: Any, u: jax.Array) -> jax.Array:
         """J^T u for columns u, shape (d, k), at one step `at`: an entry of `slices`."""
 
+    def pull_rows(self, at: Any, u: jax.Array) -> jax.Array:
+        """u J for rows u, shape (k, d): what `pull` does, where that needs no transpose."""
+        return self.pull(at, u.T).T
+
     def transposed(self, at: Any) -> jax.Array | Split:
         """J^T itself, (d, d), at one step `at`: an entry of `slices`; in parts if so stored."""
         return self.pull(at, jnp.eye(self.size, dtype=self.dtype))
@@ -122,6 +126,9 @@ class Dense(Linearization):
 
     def pull(self, at: jax.Array, u: jax.Array) -> jax.Array:
         return times_transposed(at, u)
+
+    def pull_rows(self, at: jax.Array, u: jax.Array) -> jax.Array:
+        return u @ at
 
     def transposed(self, at: jax.Array) -> jax.Array:
         return at.T
@@ -230,9 +237,12 @@ class MatrixFree(Linearization):
         return jax.vmap(derivative, in_axes=1, out_axes=1)(v)
 
     def pull(self, at: tuple[jax.Array, Any], u: jax.Array) -> jax.Array:
+        return self.pull_rows(at, u.T).T
+
+    def pull_rows(self, at: tuple[jax.Array, Any], u: jax.Array) -> jax.Array:
         z, data = at
         _, transposed = jax.vjp(lambda z: self.rule(z, data, self.args), z)
-        return jax.vmap(lambda column: transposed(column)[0], in_axes=1, out_axes=1)(u)
+        return jax.vmap(lambda row: transposed(row)[0])(u)
 
 
 @jax.jit

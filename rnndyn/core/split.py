@@ -159,17 +159,17 @@ def times_transposed(a: jax.Array, b: jax.Array) -> jax.Array:
     return jax.lax.optimization_barrier(a.T) @ b
 
 
-def entries(matrix: jax.Array | Split, f: Callable, row: jax.Array, column: jax.Array) -> Any:
-    """f(entry, row value, column value) of each entry that is stored; values of shape (d,)."""
+def entries(matrix: jax.Array | Split, f: Callable, row: jax.Array, *columns: jax.Array) -> Any:
+    """f(entry, row value, *column values) of each entry that is stored; values of shape (d,)."""
     if not isinstance(matrix, Split):
-        return f(matrix, row[:, None], column[None, :])
+        return f(matrix, row[:, None], *(column[None, :] for column in columns))
     layout = matrix.layout
-    rows, columns = _rows(row, layout.rows), _rows(column, layout.columns)
     bands = tuple(
-        f(band, row[i : i + length], column[j : j + length])
+        f(band, row[i : i + length], *(column[j : j + length] for column in columns))
         for (i, j, length), band in zip(layout.bands, matrix.bands, strict=True)
     )
-    return Split(layout, f(matrix.block, rows[:, None], columns[None, :]), bands)
+    chosen = (_rows(column, layout.columns)[None, :] for column in columns)
+    return Split(layout, f(matrix.block, _rows(row, layout.rows)[:, None], *chosen), bands)
 
 
 def largest_of_rows(matrix: jax.Array | Split) -> jax.Array:

@@ -68,6 +68,25 @@ def latest(lin: Linearization, lags: tuple[int, ...]) -> tuple[Any, jax.Array]:
     return jax.tree.map(lambda leaf: leaf[lin.steps - depth :], lin.slices), jnp.asarray(slots)
 
 
+def blocks(steps: int, lags: tuple[int, ...], longest: int) -> tuple[jax.Array, ...]:
+    """Newest step, length and slot of blocks that end where a lag does; no slot: len(lags)."""
+    found, done = [], 0
+    for lag in sorted({lag for lag in lags if lag > 0}):
+        while done < lag:
+            length = min(longest, lag - done)
+            ends = done + length == lag
+            found.append((steps - 1 - done, length, lags.index(lag) if ends else len(lags)))
+            done += length
+    return tuple(jnp.asarray(column, jnp.int32) for column in zip(*found, strict=True))
+
+
+def slice_at(lin: Linearization, step: jax.Array) -> Any:
+    """The entry of `lin.slices` at a step."""
+    return jax.tree.map(
+        lambda leaf: jax.lax.dynamic_index_in_dim(leaf, step, keepdims=False), lin.slices
+    )
+
+
 def multiply(
     matrix: jax.Array | Split,
     factor: Rows,
@@ -94,18 +113,24 @@ def multiply(
     magnitudes = entries(matrix, log_size, scale_of_zero, seen)
     largest = largest_of_rows(magnitudes)
     largest = jnp.round(jnp.where(jnp.isneginf(largest), scale_of_zero, largest))
-    # |entry| exp(exponent) <= 2, in two halves as exp(exponent) alone may overflow. A zero entry
-    # may stand before a far larger row: the cap keeps 0 * inf out of its tangent.
+    # |entry| exp(exponent) <= 2, in two halves as exp(exponent) alone may overflow. Not so where
+    # the entry or the row is zero: the caps keep 0 * inf out of values and tangents.
     limit = jnp.asarray(np.log(np.finfo(factor.scale.dtype).max), factor.scale.dtype)
 
-    def weighted(entry, largest, scale):
-        cap = jnp.where(entry == 0, limit / 4, limit)
+    def weighted(entry, largest, scale, alive):
+        cap = jnp.where(jnp.abs(entry) < jnp.exp(limit / 2), limit / 4, jnp.zeros_like(limit))
+        cap = jnp.where(alive & (entry != 0), limit, cap)
         half = jnp.exp(jnp.minimum(scale - largest, cap) / 2)
         return entry * half * half
 
-    made = Rows(largest, product(entries(matrix, weighted, largest, factor.scale), factor.rows))
-    whole = jnp.round(jnp.log(_lengths(made)))
-    return Rows(largest + whole, made.rows * jnp.exp(-whole)[:, None])
+    weights = entries(matrix, weighted, largest, factor.scale, alive)
+    return rescale(Rows(largest, product(weights, factor.rows)))
+
+
+def rescale(factor: Rows) -> Rows:
+    """The same matrix with rows of length e^(-1/2) to e^(1/2), scales moved by whole numbers."""
+    whole = jnp.round(jnp.log(_lengths(factor)))
+    return Rows(factor.scale + whole, factor.rows * jnp.exp(-whole)[:, None])
 
 
 def normalise(factor: Rows) -> Rows:

@@ -6,6 +6,7 @@ beside a slow one) keeps all its digits, and exact zeros stay exact.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,6 +20,9 @@ from rnndyn.core.status import Status
 from rnndyn.flow import graded
 from rnndyn.flow.diagonal import log_products
 from rnndyn.linearize import DENSE_BUDGET, Diagonal, Linearization
+
+_BLOCK = 8  # steps that are multiplied as they stand
+_Carry = tuple[graded.Rows, jax.Array, graded.Rows, jax.Array]  # product, finite; of each lag
 
 
 @pytree
@@ -157,32 +161,117 @@ def _gradient_flow(
     return GradientFlow(jnp.asarray(lags), norms, status)
 
 
+@partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def _products(lin: Linearization, lags: tuple[int, ...], coordinates: tuple[int, ...]):
-    """The blocks P[c, c]^T by lag, rows scaled: (L, n), (L, n, n); and whether all was finite."""
+    """The blocks P[c, c]^T by lag, rows scaled: (L, n), (L, n, n); and whether all was finite.
+
+    Steps are multiplied as they stand, a block of them at a time; a block in which something could
+    have left the range of the dtype is done again with rows scaled at every step.
+    """
+    if max(lags) == 0:
+        return _kept(_begin(lin, lags, coordinates))
+
+    def block(carry, entry):
+        newest, length, slot = entry
+
+        def again(state):
+            def step(i, made):
+                return _scaled_step(lin, graded.slice_at(lin, newest - i), *made)
+
+            return (jnp.array(True), *jax.lax.fori_loop(0, length, step, carry[:2]))
+
+        # A loop and not a condition: of that a batch computes both branches.
+        made, kept = _as_they_stand(lin, newest, length, carry[0])
+        state = (kept, made, carry[1])
+        _, *made = jax.lax.while_loop(lambda state: ~state[0], again, state)
+        return _keep(coordinates, made, carry, slot), None
+
+    entries = graded.blocks(lin.steps, lags, _BLOCK)
+    return _kept(jax.lax.scan(block, _begin(lin, lags, coordinates), entries)[0])
+
+
+@_products.defjvp
+def _products_jvp(lags, coordinates, primals, tangents):
+    return jax.jvp(lambda lin: _products_by_steps(lin, lags, coordinates), primals, tangents)
+
+
+def _products_by_steps(lin: Linearization, lags: tuple[int, ...], coordinates: tuple[int, ...]):
+    """As `_products`, every step scaled: no loop whose length only the values know."""
+    if max(lags) == 0:
+        return _kept(_begin(lin, lags, coordinates))
+
+    def step(carry, entry):
+        at, slot = entry
+        return _keep(coordinates, _scaled_step(lin, at, *carry[:2]), carry, slot), None
+
+    begin, entries = _begin(lin, lags, coordinates), graded.latest(lin, lags)
+    return _kept(jax.lax.scan(step, begin, entries, reverse=True)[0])
+
+
+def _begin(lin: Linearization, lags: tuple[int, ...], coordinates: tuple[int, ...]) -> _Carry:
     chosen, n = np.array(coordinates), len(coordinates)
     units = jnp.eye(lin.size, dtype=lin.dtype)[:, chosen]
-    product = graded.Rows(jnp.zeros((lin.size,), lin.dtype), units)
     store = graded.Rows(
         jnp.zeros((len(lags), n), lin.dtype), jnp.broadcast_to(units[chosen], (len(lags), n, n))
     )
-    good = jnp.ones((len(lags),), bool)
-    if max(lags) == 0:
-        return store, good
+    product = graded.Rows(jnp.zeros((lin.size,), lin.dtype), units)
+    return product, jnp.array(True), store, jnp.ones((len(lags),), bool)
 
-    def step(carry, entry):
-        product, finite, store, good = carry
-        at, slot = entry
-        transposed = lin.transposed(at)
-        finite = finite & all_finite(transposed)
-        product = graded.multiply(transposed, product, product.scale)
-        store = jax.tree.map(
-            lambda all_, one: all_.at[slot].set(one[chosen], mode="drop"), store, product
+
+def _keep(coordinates: tuple[int, ...], made: Any, carry: _Carry, slot: jax.Array) -> _Carry:
+    (product, finite), (*_, store, good), chosen = made, carry, np.array(coordinates)
+    store = jax.tree.map(
+        lambda all_, one: all_.at[slot].set(one[chosen], mode="drop"), store, product
+    )
+    return product, finite, store, good.at[slot].set(finite, mode="drop")
+
+
+def _kept(carry: _Carry) -> tuple[graded.Rows, jax.Array]:
+    return carry[2], carry[3]
+
+
+def _scaled_step(lin: Linearization, at: Any, product: graded.Rows, finite: jax.Array):
+    transposed = lin.transposed(at)
+    return graded.multiply(transposed, product, product.scale), finite & all_finite(transposed)
+
+
+def _as_they_stand(
+    lin: Linearization, newest: jax.Array, length: jax.Array, product: graded.Rows
+) -> tuple[graded.Rows, jax.Array]:
+    """The product with a block of steps, and whether nothing was lost to the range of the dtype.
+
+    With that range from 1/R^3 to R^3: a row whose largest entry is within 1/R and R after every
+    step lost at most 1/R^2 of itself. One that is exactly zero lost nothing if no entry of the
+    step but zeros is below 1/R^2.
+    """
+    most = float(jnp.finfo(lin.dtype).tiny) ** (-1 / 3)
+    alive = jnp.any(product.rows != 0, axis=1)
+    top = jnp.max(jnp.where(alive, product.scale, -jnp.inf))
+    top = jnp.where(jnp.isneginf(top), jnp.zeros_like(top), top)
+    weights = jnp.exp(jnp.minimum(product.scale - top, 0))
+
+    def step(i, state):
+        columns, kept = state
+        at = graded.slice_at(lin, newest - i)
+        columns = lin.pull_rows(at, columns)
+        size = jnp.max(jnp.abs(columns), axis=0)
+        dead = size == 0
+        tame = jax.lax.cond(
+            jnp.any(dead), lambda: _no_less_than(most**-2, lin.transposed(at)), lambda: True
         )
-        return (product, finite, store, good.at[slot].set(finite, mode="drop")), None
+        within = (size >= 1 / most) & (size <= most)
+        return columns, kept & tame & jnp.all(within | dead)
 
-    carry = (product, jnp.array(True), store, good)
-    (*_, store, good), _ = jax.lax.scan(step, carry, graded.latest(lin, lags), reverse=True)
-    return store, good
+    kept = jnp.all((weights >= 1 / most) | ~alive)
+    columns = (weights[:, None] * product.rows).T
+    columns, kept = jax.lax.fori_loop(0, length, step, (columns, kept))
+    return graded.rescale(graded.Rows(jnp.full_like(product.scale, top), columns.T)), kept
+
+
+def _no_less_than(least: float, matrix: Any) -> jax.Array:
+    """Whether every entry is zero or at least so large."""
+    leaves = [jnp.abs(leaf) for leaf in jax.tree.leaves(matrix)]
+    return jnp.all(jnp.array([jnp.all((leaf == 0) | (leaf >= least)) for leaf in leaves]))
 
 
 def _products_at_once(lin: Linearization, lags: tuple[int, ...], coordinates: tuple[int, ...]):

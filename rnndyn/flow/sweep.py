@@ -115,20 +115,8 @@ def sweep(lin: Linearization, lags: tuple[int, ...], coordinates: tuple[int, ...
 
     finite, limit = jnp.array(True), jnp.asarray(most, lin.dtype)
     start = _Carry(frame, start, _pattern(frame), finite, zero, jnp.int32(2), zero[0], limit)
-    (_, store), _ = jax.lax.scan(block, (start, store), _blocks(lin.steps, lags))
+    (_, store), _ = jax.lax.scan(block, (start, store), graded.blocks(lin.steps, lags, BLOCK))
     return store
-
-
-def _blocks(steps: int, lags: tuple[int, ...]) -> tuple[jax.Array, ...]:
-    """Newest step, length and slot of blocks that end where a lag does; no slot: len(lags)."""
-    found, done = [], 0
-    for lag in sorted({lag for lag in lags if lag > 0}):
-        while done < lag:
-            length = min(BLOCK, lag - done)
-            ends = done + length == lag
-            found.append((steps - 1 - done, length, lags.index(lag) if ends else len(lags)))
-            done += length
-    return tuple(jnp.asarray(column, jnp.int32) for column in zip(*found, strict=True))
 
 
 def _by_elimination(lin: Linearization, newest: Any, length: Any, carry: _Carry) -> _Carry:
@@ -136,7 +124,7 @@ def _by_elimination(lin: Linearization, newest: Any, length: Any, carry: _Carry)
 
     def step(carry, index):
         within = index < length
-        at = _slice(lin, newest - index)
+        at = graded.slice_at(lin, newest - index)
         pulled = jax.lax.cond(within, lambda frame: lin.pull(at, frame), lambda f: f, carry.frame)
         carry = replace(carry, frame=pulled)
         due = within & (((index + 1) % carry.interval == 0) | (index + 1 == length))
@@ -164,7 +152,7 @@ def _by_qr(lin: Linearization, newest: Any, length: Any, most: float, carry: _Ca
         return jax.lax.cond(index < length, renew, lambda carry, _: carry, carry, index), None
 
     def renew(carry, index):
-        transposed = lin.transposed(_slice(lin, newest - index))
+        transposed = lin.transposed(graded.slice_at(lin, newest - index))
         pattern = jnp.sign(_pattern(transposed) @ carry.pattern)
         fixed = jax.lax.stop_gradient((transposed, carry.frame))
         frame, r, lost = graded.orthonormalise_with_losses(transposed @ carry.frame, fixed)
@@ -239,12 +227,6 @@ def _first_frame(lin: Linearization, chosen: np.ndarray) -> tuple[jax.Array, Row
     units = jnp.eye(lin.size, dtype=lin.dtype)[:, chosen]
     eye = jnp.eye(n, dtype=lin.dtype)
     return units[:, order], Rows(jnp.zeros((n,), lin.dtype), eye)
-
-
-def _slice(lin: Linearization, step: Any) -> Any:
-    return jax.tree.map(
-        lambda leaf: jax.lax.dynamic_index_in_dim(leaf, step, keepdims=False), lin.slices
-    )
 
 
 def _pattern(matrix: Any) -> Any:

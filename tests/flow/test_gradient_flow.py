@@ -59,6 +59,43 @@ def test_ten_thousand_steps_neither_under_nor_overflow(gain):
     np.testing.assert_allclose(flow.slope, newman, atol=0.06)
 
 
+@pytest.mark.precision
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.8])
+def test_weights_anywhere_in_the_range_of_the_dtype(share):
+    """Weighted permutations: each path's norm is a sum of logs, whatever its way through the range.
+
+    Up to `share` of the range a step, so that blocks of steps leave it and come back; some paths
+    end in an exact zero.
+    """
+    rng = np.random.default_rng(0)
+    edge = share * math.log(float(jnp.finfo(jnp.zeros(()).dtype).max))
+    jacobians, logs = np.zeros((40, 6, 6)), np.full((40, 6, 6), -np.inf)
+    for t, log in enumerate(rng.uniform(-edge, edge, (40, 6))):
+        order = rng.permutation(6)
+        jacobians[t, np.arange(6), order] = np.exp(log)
+        logs[t, np.arange(6), order] = log
+    for t in (12, 30):
+        jacobians[t, t % 6], logs[t, t % 6] = 0, -np.inf
+    lags, paths, expected = (1, 3, 8, 20, 40), np.where(np.eye(6) == 1, 0.0, -np.inf), {}
+    for lag in range(1, 41):
+        paths = (paths[:, :, None] + logs[40 - lag][None]).max(axis=1)
+        expected[lag] = paths.max()
+    flow = gradient_flow(from_jacobians(jnp.asarray(jacobians, float)), lags=lags)
+    wanted = [expected[lag] for lag in lags]
+    np.testing.assert_allclose(flow.log_norm, wanted, rtol=tol("log_norm"), atol=tol("log_norm"))
+
+
+@pytest.mark.precision
+def test_a_path_below_the_range_of_the_dtype_comes_back():
+    """Beside one of norm 1: tiny^0.32 tiny^0.7 is flushed to zero where it is formed."""
+    tiny = float(jnp.finfo(jnp.zeros(()).dtype).tiny)
+    powers = np.array([0.32, 0.7, -0.95, -0.7])  # newest first
+    jacobians = [jnp.diag(jnp.array([1.0, tiny**power])) for power in powers[::-1]]
+    flow = gradient_flow(from_jacobians(jnp.stack(jacobians)), lags=(2, 4))
+    expected = np.array([0.0, math.log(tiny) * powers.sum()])
+    np.testing.assert_allclose(flow.log_norm, expected, rtol=tol("log_norm"), atol=tol("log_norm"))
+
+
 def test_hidden_is_the_block_of_the_product():
     jacobians = np.random.default_rng(4).normal(size=(6, 4, 4))
     flow = gradient_flow(Dense((0, 2), jnp.asarray(jacobians)), lags=(6,), block="hidden")
