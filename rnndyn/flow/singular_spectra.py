@@ -31,7 +31,8 @@ class SingularSpectra:
     error : jax.Array, shape (L, n)
         First-order bound on the error of each log value, so on the relative error of each
         singular value: what rounding did in the sweep, magnified by the condition of the
-        triangular factors; commonly 10 to 1000 times too large. 0 for exact zeros.
+        triangular factors and where later steps undo how earlier ones stretched; commonly 10 to
+        1000 times too large. 0 for exact zeros; above 1, or inf, the value is not known.
     status : jax.Array, shape (L,), int
         0; -2 if the rotations did not end; -3 if a Jacobian within the lag is not finite.
     """
@@ -143,7 +144,7 @@ def _singular_spectra(
         values, error, finite = log_products(lin, lags, coordinates)
         order = jnp.argsort(values, axis=1, descending=True)
         values, error = (jnp.take_along_axis(a, order, axis=1) for a in (values, error))
-        enough = True
+        enough, zeros = True, jnp.full((len(lags),), n)
     else:
         swept = sweep(lin, lags, coordinates)
         finite = swept.finite
@@ -152,11 +153,14 @@ def _singular_spectra(
         )
         unit = jnp.asarray(np.sqrt(n) * eps, lin.dtype)
         error = jax.vmap(_spread)(swept, values) + (unit * loss)[:, None]
+        zeros = n - swept.rank  # exact ones, by the pattern; others may be what rounding left
         enough = worst <= jacobi.cosine_tolerance(n, lin.dtype)
     status = jnp.where(enough, jnp.int32(Status.CONVERGED), jnp.int32(Status.MAX_STEPS))
     status = jnp.where(finite, status, jnp.int32(Status.NONFINITE))
     values = jnp.where(finite[:, None], values, jnp.nan)
-    error = jax.lax.stop_gradient(jnp.where(jnp.isneginf(values), jnp.zeros_like(error), error))
+    exact = jnp.arange(n)[None, :] >= n - zeros[:, None]
+    error = jnp.where(jnp.isneginf(values), jnp.where(exact, 0.0, jnp.inf), error)
+    error = jax.lax.stop_gradient(error)
     error = jnp.where(finite[:, None], error, jnp.nan)
     return SingularSpectra(lags=jnp.asarray(lags), log_values=values, error=error, status=status)
 
@@ -172,4 +176,5 @@ def _spread(swept: Sweep, values: jax.Array) -> jax.Array:
     apart = apart - jnp.min(apart, axis=1, keepdims=True)
     weights = jnp.where((scale > -jnp.inf)[None, :], jnp.exp(-apart), 0)
     most = jnp.max(jnp.where(noise, jnp.zeros_like(swept.rounding), swept.rounding))
-    return weights @ jnp.where(noise, most, swept.rounding)
+    error = weights @ jnp.where(noise, most, swept.rounding)
+    return jnp.where(jnp.isnan(error), jnp.inf, error)

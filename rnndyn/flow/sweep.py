@@ -63,6 +63,7 @@ class _Carry:
     pattern: jax.Array  # (d, n): 1 where an entry of P^T E may differ from zero
     finite: jax.Array
     rounding: jax.Array
+    turned: jax.Array  # (n, n): how far rounding may have turned column j of F towards column i
     interval: jax.Array  # steps between eliminations; 0: QR at every step
     loss: jax.Array  # the largest of the block
     limit: jax.Array  # what elimination may lose
@@ -114,7 +115,9 @@ def sweep(lin: Linearization, lags: tuple[int, ...], coordinates: tuple[int, ...
         return (carry, store), None
 
     finite, limit = jnp.array(True), jnp.asarray(most, lin.dtype)
-    start = _Carry(frame, start, _pattern(frame), finite, zero, jnp.int32(2), zero[0], limit)
+    turned = jnp.zeros((n, n), lin.dtype)
+    rest = (jnp.int32(2), zero[0], limit)
+    start = _Carry(frame, start, _pattern(frame), finite, zero, turned, *rest)
     (_, store), _ = jax.lax.scan(block, (start, store), graded.blocks(lin.steps, lags, BLOCK))
     return store
 
@@ -171,13 +174,45 @@ def _by_qr(lin: Linearization, newest: Any, length: Any, most: float, carry: _Ca
 
 
 def _renewed(carry: _Carry, frame: jax.Array, r: jax.Array, lost: jax.Array) -> _Carry:
+    factor = _extended(r, carry.factor)
+    turned, passed = _turned(carry.turned, r, lost, factor.scale)
     return replace(
         carry,
         frame=frame,
-        factor=_extended(r, carry.factor),
-        rounding=carry.rounding + _unit(r) * lost,
+        factor=factor,
+        rounding=carry.rounding + _unit(r) * lost + passed,
+        turned=turned,
         loss=jnp.maximum(carry.loss, graded.grading(r)),
     )
+
+
+def _turned(
+    turned: jax.Array, r: jax.Array, lost: jax.Array, scale: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Entries X_ij of rounding (I + X) between R and F, and what those let go do to rows.
+
+    F (I + X) R L is F R (I + R^-1 X R) L: entry ij grows by |r_ii / r_jj| with the steps to come.
+    On the other side of L it is exp(l_j - l_i) as large, so wherever row i is the longer it goes
+    there and stays. What is left is a turn between directions that grow in the wrong order; only
+    where that is undone by later steps it counts.
+    """
+    r, scale = jax.lax.stop_gradient((r, scale))
+    pivots = jnp.abs(jnp.diagonal(r))
+    alive = (pivots[:, None] > 0) & (pivots[None, :] > 0)
+    pivots = jnp.where(pivots > 0, pivots, jnp.ones_like(pivots))
+    eps = jnp.asarray(jnp.finfo(r.dtype).eps, r.dtype)
+    turned = turned * (pivots[:, None] / pivots[None, :]) + eps * lost[None, :]
+    turned = jnp.where(jnp.isnan(turned), jnp.full_like(turned, jnp.inf), turned)
+    turned = jnp.where(alive, turned, jnp.zeros_like(turned))
+    gap = scale[None, :] - scale[:, None]
+    gone = jnp.where(gap <= 0, turned * jnp.exp(jnp.minimum(gap, 0)), jnp.zeros_like(turned))
+    return jnp.where(gap <= 0, jnp.zeros_like(turned), turned), _of_pairs(gone)
+
+
+def _of_pairs(turned: jax.Array) -> jax.Array:
+    """What an entry ij moves of row i it takes from row j: of all entries, by row, shape (n,)."""
+    square = turned**2
+    return jnp.sqrt(jnp.sum(square, axis=0) + jnp.sum(square, axis=1))
 
 
 def _extended(r: jax.Array, factor: Rows) -> Rows:
@@ -209,7 +244,7 @@ def _restricted(chosen: np.ndarray, carry: _Carry) -> Sweep:
         factor=graded.normalise(factor),
         rank=jnp.minimum(rows, columns),
         finite=carry.finite,
-        rounding=carry.rounding + _unit(r) * lost,
+        rounding=carry.rounding + _unit(r) * lost + _of_pairs(carry.turned),
     )
 
 

@@ -104,6 +104,31 @@ def test_steps_that_no_scale_of_rows_makes_well_conditioned(least):
     assert np.max(true) <= 40 * tol("jacobian") / least
 
 
+@pytest.mark.precision
+@pytest.mark.parametrize("spread", [1.0, 8.0, 30.0])
+def test_the_error_knows_directions_that_change_their_order(spread):
+    """Weighted permutations: which direction grows most is drawn anew at every step.
+
+    Their singular values are products along paths. A rounding that turns a long direction towards
+    a short one is stretched by all steps that bring that one up again.
+    """
+    rng, n, steps = np.random.default_rng(0), 6, 40
+    logs = rng.uniform(-spread, spread, (steps, n))
+    orders = np.array([rng.permutation(n) for _ in range(steps)])
+    jacobians = np.zeros((steps, n, n))
+    jacobians[np.arange(steps)[:, None], np.arange(n), orders] = np.exp(logs)
+    lags, expected = (1, 3, 8, 20, 40), []
+    for lag in lags:
+        path, total = np.arange(n), np.zeros(n)
+        for t in range(steps - 1, steps - 1 - lag, -1):
+            total, path = total + logs[t, path], orders[t, path]
+        expected.append(np.sort(total)[::-1])
+    found = singular_spectra(from_jacobians(jnp.asarray(jacobians, float)), lags=lags)
+    true = np.abs(np.asarray(found.log_values) - np.array(expected))
+    assert np.all(true <= found.error + tol("log_norm") * (1 + np.abs(expected)))
+    assert np.all(found.error[0] < 1) and (spread > 1 or np.all(found.error < 1))
+
+
 def test_lapack_and_rotations_agree():
     """At once for short products, in windows for long ones; never rotations, which are slow."""
     lin = from_jacobians(jnp.asarray(gaussian(12, 300, 40, 40)))
