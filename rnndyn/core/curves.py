@@ -105,9 +105,7 @@ def _scaled(x: Interval, factor: float) -> Interval:
 
 def _tanh(f: Function, x: Interval) -> Interval:
     value = f(x)
-    return intervals.multiply(
-        intervals.subtract(_one(x), value), intervals.add(_one(x), value)
-    )
+    return intervals.multiply(intervals.subtract(_one(x), value), intervals.add(_one(x), value))
 
 
 def _logistic(f: Function, x: Interval) -> Interval:

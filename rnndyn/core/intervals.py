@@ -29,7 +29,8 @@ _PLACES = {
 _EXACT = frozenset(
     "broadcast_in_dim ceil clamp concatenate copy dynamic_slice dynamic_update_slice expand_dims "
     "floor gather max min optimization_barrier pad reduce_and reduce_max reduce_min reduce_or "
-    "reshape rev round scatter sign slice split squeeze stack stop_gradient transpose unstack".split()
+    "reshape rev round scatter sign slice split squeeze stack stop_gradient transpose "
+    "unstack".split()
 )  # moves and monotone operations without rounding: they act on both ends alike
 _ROUNDED = frozenset({"add", "add_any", "sqrt"})
 _ELEMENTARY = frozenset("asinh atan erf exp expm1 log log1p logistic tanh".split())

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from rnndyn.core import intervals, validation
-from rnndyn.core.intervals import Interval, UnboundedError, wide
+from rnndyn.core.intervals import Interval, UnboundedError
 from rnndyn.core.pytree import pytree
 from rnndyn.core.slopes import Slopes, slopes
 from rnndyn.core.status import Status
@@ -16,6 +16,7 @@ _HALVINGS = 10  # of the logarithm of the radius of uniqueness
 _REACH = 8.0  # the largest radius tried, in units of 1 + max |z|
 _ROUNDS = 8  # of shrinking one box
 _PROGRESS = 0.9  # a round that leaves every side longer than this is the last
+_MARGIN = 1.001
 _POWERS = 10  # of the matrix M, towards its Perron vector
 
 
@@ -116,7 +117,7 @@ def _prove(map_: Map, z: jax.Array) -> Certificate:
     """Boxes of growing size around z for existence, then of all sizes around the root's box."""
     eps = float(jnp.finfo(z.dtype).eps)
     scale = 1 + jnp.max(jnp.abs(z), initial=0)
-    nan = jnp.full((), jnp.nan, z.dtype)
+    least, nan = 16 * eps * scale, jnp.full((), jnp.nan, z.dtype)
 
     def attempt(carry, existence):
         half, found, low, high, regular, unique = carry
@@ -127,13 +128,15 @@ def _prove(map_: Map, z: jax.Array) -> Certificate:
         exists = existence & (needed <= half) & jnp.isfinite(needed) & jnp.isnan(found)
         found = jnp.where(exists, needed, found)
         half = 2 * jnp.where(jnp.isfinite(needed), jnp.maximum(half, needed), half)
-        low = jnp.where(existence, jnp.where(exists, needed, low), jnp.where(alone, side, low))
+        low = jnp.where(
+            exists, jnp.maximum(needed, least), jnp.where(existence | ~alone, low, side)
+        )
         high = jnp.where(existence | alone, high, side)
         unique = jnp.where(alone & ~existence, side, unique)
         return (half, found, low, high, regular | (alone & existence), unique), None
 
     no = jnp.array(False)
-    start = (16 * eps * scale, nan, nan, _REACH * scale, no, nan)
+    start = (least, nan, nan, _REACH * scale, no, nan)
     phases = jnp.arange(_TRIES + _HALVINGS) < _TRIES
     (_, radius, _, _, regular, unique), _ = jax.lax.scan(attempt, start, phases)
     finite = jnp.all(jnp.isfinite(z)) & jnp.all(jnp.isfinite(map_(z)))
@@ -207,6 +210,9 @@ def _prove_of(over: Slopes, z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Arr
         return 0.5 * (y + image / jnp.maximum(jnp.max(image, initial=0), jnp.finfo(z.dtype).tiny))
 
     vector = jax.lax.fori_loop(0, _POWERS, grow, jnp.ones_like(over.spread))
+    vector = jax.lax.fori_loop(
+        0, _POWERS // 2, lambda _, y: jnp.maximum(y, _MARGIN * gain(y)), vector
+    )  # what only follows the others may have to be far larger
     alone = sound & jnp.all(gain(vector) < vector)
     bound = _above(over.spread * over.reach)
     off = jnp.max(intervals.magnitude(intervals.subtract(over.centre, z)), initial=0)

@@ -80,13 +80,17 @@ def test_functions_of_one_variable_hold_the_true_range_and_no_more(dtype):
     info = jnp.finfo(dtype)
     for name, (_, exact, _, extrema) in ONE.items():
         box = where[name]
-        ends = zip(*map(digits, (box.low, box.high, found[name].low, found[name].high)), strict=True)
+        ends = zip(
+            *map(digits, (box.low, box.high, found[name].low, found[name].high)), strict=True
+        )
         for low, high, least, most in ends:
             inside = [x for x in extrema if low < x < high]
             values = [exact(x) for x in (low, high, *inside, (low + 2 * high) / 3)]
             assert least <= min(values) and max(values) <= most, (name, low, high)
             size = max(map(abs, values))
-            slack = tol("log1p" if "log1p" in name else "interval", dtype) * size + 4 * float(info.tiny)
+            slack = tol("log1p" if "log1p" in name else "interval", dtype) * size + 4 * float(
+                info.tiny
+            )
             assert most - least <= max(values) - min(values) + slack, (name, low, high)
 
 
