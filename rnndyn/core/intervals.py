@@ -237,12 +237,12 @@ def middle(x: Any) -> tuple[jax.Array, jax.Array]:
 def _sum(eqn: Any, x: Interval) -> Interval:
     """Along some axes, or of all terms up to each."""
     axes = eqn.params["axes"] if "axes" in eqn.params else (eqn.params["axis"],)
-    info = jnp.finfo(x.low.dtype)
-    slack = (math.prod(x.low.shape[axis] for axis in axes) + 4) * float(info.eps)
+    info, count = jnp.finfo(x.low.dtype), math.prod(x.low.shape[axis] for axis in axes)
+    slack, tiny = (count + 4) * float(info.eps), count * float(info.tiny)
     low, high, size_low, size_high = (
         bind(eqn, [end])[0] for end in (x.low, x.high, jnp.abs(x.low), jnp.abs(x.high))
     )
-    return rounded(low - slack * size_low, high + slack * size_high)
+    return rounded(low - (slack * size_low + tiny), high + (slack * size_high + tiny))
 
 
 def _choice(eqn: Any, which: Any, *cases: Any) -> Interval:

@@ -39,7 +39,7 @@ class Moving:
 
     value: Interval
     centre: Interval
-    form: Interval | None
+    form: Any
 
 
 @pytree

@@ -1,5 +1,7 @@
 """Proof that a fixed point exists near a point, and that it is the only one within a radius."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -10,6 +12,7 @@ from rnndyn.core.slopes import Slopes, slopes
 from rnndyn.core.status import Status
 from rnndyn.maps import Map
 from rnndyn.points import dense
+from rnndyn.points.shooting import closed
 
 _TRIES = 6  # boxes for existence
 _HALVINGS = 10  # of the logarithm of the radius of uniqueness
@@ -51,8 +54,9 @@ def certificate(map_: Map, z: jax.Array) -> Certificate:
         loops of fixed length. It is taken at its word: derivative rules of its own and
         `stop_gradient` are ignored. What its args alone determine counts as exact as it is
         computed; elementary functions count as right to 16 eps.
-    z : jax.Array, shape (m, d)
-        Such as `unique(fixed_points(map_, starts)).z`.
+    z : jax.Array, shape (m, d) or (m, k, d)
+        Such as `unique(fixed_points(map_, starts)).z`, or `cycles(...).points`: the k points of a
+        cycle are one fixed point of the map of all k (`cycles`), and its radii are for all points.
 
     Returns
     -------
@@ -61,8 +65,8 @@ def certificate(map_: Map, z: jax.Array) -> Certificate:
     Raises
     ------
     ValueError, TypeError
-        If z is not real of shape (m, d), or the map contains an operation without a rule (sort, a
-        factorisation, a Fourier transform, complex numbers): the message names it.
+        If z is not real of one of the two shapes, or the map contains an operation without a rule
+        (sort, a factorisation, a Fourier transform, complex numbers): the message names it.
 
     Notes
     -----
@@ -80,12 +84,13 @@ def certificate(map_: Map, z: jax.Array) -> Certificate:
     |F(z) - z + L_w w|, if that box lies in X (Brouwer), as in the theorem of Newton and
     Kantorovich; Krawczyk 1969 for boxes. c is any point of the box of the root.
 
-    Bounds of `unique_radius`: no proof can exceed the distance to the next root; for one unit
-    h = tanh(w h), and for the logistic map, it is reached; of trained networks a fifth (tanh, 16
-    units) to a seventh (GRU) was measured. Largest tried: 8 (1 + max |z|); found to 1 %.
-    Cost: about 100 evaluations of slopes a point, each about 2 (d + K) d (d + 2 K) flops, K the
-    number of operations that are not linear (d for a tanh network, 6 d for a GRU); memory
-    O((d + K)^2). Points go one after another.
+    No proof of a `unique_radius` can exceed the distance to the next root. For one unit
+    h = tanh(w h) and for the logistic map that is reached, and for trained networks a fifth of it
+    (tanh, 16 units) or a tenth (GRU, 16); less with more units, as a box in the maximum norm has
+    its corners far out. Found to 4 %; the largest tried is 8 (1 + max |z|). Cost: 16 to 86
+    evaluations of slopes a point, each 2 d^3 + 10 K d (d + K) flops and 30 K (d + K) numbers, K
+    the number of operations that are not linear (d for a tanh network, 6 d for a GRU), one point
+    after another. The result is a constant for derivatives.
 
     Examples
     --------
@@ -95,10 +100,20 @@ def certificate(map_: Map, z: jax.Array) -> Certificate:
     ([0, -6], True)
     >>> bool(0.65 < proved.unique_radius[0] < 2 / 3)  # the other root is at zero
     True
+
+    The cycle +-0.9575 of h = tanh(-2 h), whose next root is the fixed point 0.
+
+    >>> cycle = rd.cycles(rd.maps.tanh_network([[-2.0]]), jnp.ones((1, 1)), period=2)
+    >>> proved = rd.certificate(rd.maps.tanh_network([[-2.0]]), cycle.points)
+    >>> bool(0.8 < proved.unique_radius[0] < 0.9575)
+    True
     """
     z = jnp.asarray(z)
-    validation.require_shape("z", z, ("m", "d"), "stack the points, or pass z[None] for one")
+    shape = ("m", "k", "d") if z.ndim == 3 else ("m", "d")
+    validation.require_shape("z", z, shape, "stack the points, or pass z[None] for one")
     validation.require_real("z", z)
+    if z.ndim == 3:
+        map_, z = closed(map_, z.shape[1]), z.reshape(len(z), -1)
     try:
         return _certificate(map_, z)
     except UnboundedError as found:
@@ -197,11 +212,11 @@ def _prove_of(over: Slopes, z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Arr
     into, onto = intervals.magnitude(form_w), intervals.magnitude(intervals.dot(inverse, form_w))
     growth = _above(1 / (1 - jnp.max(error, initial=0)))
 
-    def largest(w, more=0.0):
+    def largest(w: jax.Array, more: Any = 0.0) -> jax.Array:
         """Of |v|, where |v| is at most more + |E| |v| + |L_w| w."""
         return _above(growth * _above(more + jnp.max(_most(into, w), initial=0)))
 
-    def gain(w):
+    def gain(w: jax.Array) -> jax.Array:
         """M w."""
         return _above(over.spread * _above(_most(direct, w) + _above(stray * largest(w))))
 

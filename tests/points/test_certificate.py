@@ -8,7 +8,6 @@ import pytest
 import rnndyn as rd
 from rnndyn.core.status import describe
 from rnndyn.points import certificate, fixed_points, unique
-from rnndyn.points.shooting import closed
 from tests.points.make_flip_flops import starts
 from tests.tolerances import tol
 
@@ -46,11 +45,11 @@ def test_all_points_of_a_trained_network_are_roots_and_distinct(name, count, lea
 
 def test_a_cycle_is_a_root_of_all_its_points():
     """h = tanh(-2 h) jumps between +-0.9575; its other root is 0, the cycle's other phase far."""
-    map_ = closed(rd.maps.tanh_network([[-2.0]]), 2)
-    found = certificate(map_, jnp.array([[UNIT, -UNIT], [0.0, 0.0]]))
-    assert found.status.tolist() == [0, 0]
-    assert np.all(np.asarray(found.unique_radius) > 0.8 * UNIT)
-    assert np.all(np.asarray(found.unique_radius) < UNIT)
+    points = jnp.array([[[UNIT], [-UNIT]], [[0.0], [0.0]], [[0.9], [-0.5]]])
+    found = certificate(rd.maps.tanh_network([[-2.0]]), points)
+    assert found.status.tolist() == [0, 0, -6]
+    radius = np.asarray(found.unique_radius)[:2]
+    assert np.all(radius > 0.8 * UNIT) and np.all(radius < UNIT)
 
 
 @jax.custom_jvp
