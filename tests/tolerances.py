@@ -102,6 +102,12 @@ MULTIPLES = {
     ),
     # evaluation in parallel over time
     "in_parallel": (1024, "a defect of 64 eps, summed by a run that forgets: below 16 of it"),
+    # bounds and certificates
+    "interval": (128, "outwards by 16 eps twice, and the value itself is off by as much"),
+    "log1p": (2048, "as interval, for a function that may be wrong by 512 eps"),
+    "slope": (4096, "log1p by 512 eps, and differences of x up to 9 at 1e-13 of it"),
+    "certified": (2**17, "a residual of 8 eps times an inverse of norm up to 1e3"),
+    "interval_sum": (2**14, "absolute: 50 products below 6, each off by 54 eps"),
 }
 
 

@@ -21,6 +21,7 @@ class Status(enum.IntEnum):
     MAX_STEPS (-2) : the step budget ended first.
     NONFINITE (-3) : NaN or infinity in what was given, or met on the way.
     SINGULAR (-5) : a linear system that must be solved is singular.
+    UNPROVED (-6) : bounds on all that may happen neither prove nor refute it.
     """
 
     CONVERGED = 0
@@ -28,6 +29,7 @@ class Status(enum.IntEnum):
     MAX_STEPS = -2
     NONFINITE = -3
     SINGULAR = -5
+    UNPROVED = -6
 
 
 _SENTENCES = {
@@ -36,6 +38,7 @@ _SENTENCES = {
     Status.MAX_STEPS: "step budget ended; increase max_steps or loosen tol",
     Status.NONFINITE: "NaN or infinity met; check params, inputs and starts",
     Status.SINGULAR: "a linear system is singular; the point is not isolated or is a bifurcation",
+    Status.UNPROVED: "neither proved nor refuted; polish the point, in float64 if it is not",
 }
 
 
