@@ -144,15 +144,15 @@ def relax(map_: Map, now: Descent, most: jax.Array, ratio: jax.Array, goal: jax.
     """
 
     def step(carry):
-        i, z, g, steps, _ = carry
+        z, g, steps, _ = carry
         h = _defect(map_, z + g)
         better = _dot(h, h) < jnp.square(ratio) * _dot(g, g)
         better &= (steps < now.steps + most) & (jnp.max(jnp.abs(g), axis=1, initial=0) > goal)
         z, g = _select(better, z + g, z), _select(better, h, g)
-        return i + 1, z, g, steps + better.astype(jnp.int32), jnp.any(better)
+        return z, g, steps + better.astype(jnp.int32), jnp.any(better)
 
-    carry = (0, now.z, _defect(map_, now.z), now.steps, jnp.asarray(True))
-    _, z, _, steps, _ = jax.lax.while_loop(lambda c: c[4] & (c[0] < jnp.max(most, initial=0)), step, carry)
+    carry = (now.z, _defect(map_, now.z), now.steps, jnp.any(most > 0))
+    z, _, steps, _ = jax.lax.while_loop(lambda carry: carry[3], step, carry)
     return dataclasses.replace(now, z=z, steps=steps)
 
 
