@@ -89,8 +89,9 @@ def certify(
     table: Certified,
     pending: jax.Array,
     movable: jax.Array,
-    final: jax.Array,
     tol: jax.Array,
+    *,
+    final: bool,
 ) -> tuple[Certified, jax.Array]:
     """Say what the pending points are, and polish roots to rounding.
 
@@ -106,9 +107,9 @@ def certify(
     pending : jax.Array, shape (n,), bool
     movable : jax.Array, scalar, bool
         Whether points may be polished.
-    final : jax.Array, scalar, bool
-        Whether everything must be decided; otherwise only isolated roots are.
     tol : jax.Array, scalar
+    final : bool
+        Whether everything must be decided; otherwise only isolated roots are.
 
     Returns
     -------
@@ -123,12 +124,12 @@ def certify(
 
     def undone(carry):
         _, _, todo, failures = carry
-        return jnp.any(todo) & (final | (failures < _FAILURES))
+        return jnp.any(todo) & (jnp.asarray(final) | (failures < _FAILURES))
 
     def lead(carry):
         table, pending, todo, failures = carry
         i = jnp.argmin(jnp.where(todo, rank, jnp.inf))
-        point, inverse = _certify(map_, table.z[i], table.status[i], movable, final, tol)
+        point, inverse = _certify(map_, table.z[i], table.status[i], movable, tol, final)
         root = point.kind == Kind.ROOT
         settled = final | root
         table = jax.tree.map(lambda a, x: a.at[i].set(jnp.where(settled, x, a[i])), table, point)
@@ -188,11 +189,12 @@ def _certify(
     z: jax.Array,
     status: jax.Array,
     movable: jax.Array,
-    final: jax.Array,
     tol: jax.Array,
+    final: bool,
 ) -> tuple[Certified, jax.Array]:
     """One point and the inverse of dF/dz - I there."""
-    z, status = _minimise(map_, z, status, movable & final)
+    if final:
+        z, status = _minimise(map_, z, status, movable)
 
     def approach(carry, _):
         z, _, _ = carry
@@ -223,8 +225,9 @@ def _certify(
         passage=jnp.full_like(residual, jnp.nan),
         nullity=jnp.zeros_like(kind),
     )
-    judge = final & ~root & _finite(at)
-    point = jax.lax.cond(judge, lambda: _judge(map_, at, point), lambda: point)
+    if final:
+        judge = ~root & _finite(at)
+        point = jax.lax.cond(judge, lambda: _judge(map_, at, point), lambda: point)
     return point, at.inverse.matrix
 
 
