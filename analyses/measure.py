@@ -11,6 +11,7 @@ import numpy as np
 import rnndyn as rd
 from analyses import inputs, table
 from rnndyn import experiment
+from rnndyn.core.once import once
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -141,19 +142,8 @@ def _linearizations(
     return _linearize(cell, keys, strength * driven, *numbers, config.washout)
 
 
-def once_a_cell(function):
-    """`jax.jit`, with cell and washout static, for what is compiled for every cell anew.
-
-    On a CPU compiling then costs far more than running, and without LLVM's optimisations a third
-    of that; the arithmetic is the same.
-    """
-
-    @functools.cache
-    def compiled(backend):
-        options = {"xla_backend_optimization_level": 0} if backend == "cpu" else None
-        return jax.jit(function, static_argnames=("cell", "washout"), compiler_options=options)
-
-    return lambda *args: compiled(jax.default_backend())(*args)
+once_a_cell = functools.partial(once, static_argnames=("cell", "washout"))
+"""For what is compiled for every cell anew."""
 
 
 @once_a_cell

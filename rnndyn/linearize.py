@@ -6,16 +6,18 @@ of gradient flow, spectra and exponents know Linearizations, never cells.
 
 import abc
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnndyn.cells.base import Cell
 from rnndyn.core import validation
 from rnndyn.core.dependence import dependence
-from rnndyn.core.pytree import flatten, pytree, static, unflatten
+from rnndyn.core.pytree import flatten, pytree, static
 from rnndyn.core.split import Layout, Split, times_transposed
 from rnndyn.maps import Map
 from rnndyn.simulate import CellStep, Trajectory
@@ -383,9 +385,15 @@ def _along_run(cell: Cell, params: Any, run: Trajectory | None) -> MatrixFree:
 
 def hidden_indices(cell: Cell, params: Any) -> tuple[int, ...]:
     """The coordinates of z that `cell.hidden` selects."""
-    shapes = jax.eval_shape(cell.initial_state, params)
+    shapes, structure = jax.tree.flatten(jax.eval_shape(cell.initial_state, params))
+    numbered, start = [], 0
+    for leaf in shapes:  # counted on the host: there is nothing to compile
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):
+            size = math.prod(leaf.shape)
+            numbered.append(np.arange(start, start + size, dtype=float).reshape(leaf.shape))
+            start += size
+        else:
+            numbered.append(np.zeros(leaf.shape, leaf.dtype))
     with jax.ensure_compile_time_eval():
-        size = jax.eval_shape(flatten, shapes).shape[0]
-        like = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        numbered = unflatten(jnp.arange(size, dtype=float), like)
-        return tuple(int(index) for index in cell.hidden(numbered))
+        hidden = cell.hidden(jax.tree.unflatten(structure, [jnp.asarray(n) for n in numbered]))
+        return tuple(int(index) for index in np.asarray(hidden))

@@ -11,6 +11,7 @@ import pytest
 
 import rnndyn as rd
 from rnndyn import evaluation
+from rnndyn.core.once import once
 from rnndyn.evaluation import Reason
 from tests.tolerances import tol
 
@@ -43,8 +44,7 @@ def test_every_cell(name):
     """Without Jacobians, or with wrong ones, two states become right a step: 6 steps."""
     cls: Any = rd.cells.CELLS[name]
     cell = cls(3, 4)
-    quickly = {"xla_backend_optimization_level": 0}  # 41 programs, each run once
-    run = jax.jit(lambda *given: both(cell, *given), compiler_options=quickly)
+    run = once(lambda *given: both(cell, *given))
     at_once, by_step = run(*setting(cell, steps=12))
     assert int(at_once.evaluation.reason) == Reason.PARALLEL
     assert 1 <= int(at_once.evaluation.newton_steps) < 6

@@ -169,6 +169,12 @@ class GainOnInputs(Leaky):
 
 
 @rd.specification
+class GainByHand(Leaky):
+    def init(self, key, *, gain=1.0):
+        return super().init(key, gain=float(gain))
+
+
+@rd.specification
 class Upcast(Leaky):
     def step(self, params, state, x):
         return ElmanState(super().step(params, state, x).h.astype(float))
@@ -297,6 +303,7 @@ BROKEN = [
     (DeafInit, "determinism", "other params from another key"),
     (IgnoredGain, "gain", "recurrent weights multiplied by gain"),
     (GainOnInputs, "gain", "each entry of params kept or multiplied by gain"),
+    (GainByHand, "gain", "expected no exception, got ConcretizationTypeError"),
     (Unpicklable, "pickle", "cannot be pickled"),
     (MasksNaN, "nan", r"NaN in the next state, got none from NaN in h\[0\]"),
     (InfiniteGradient, "gradient", "a finite gradient"),

@@ -38,6 +38,7 @@ from rnndyn.testing.measure import (
     poisoned,
     products,
     require,
+    row,
     slopes,
     smoothest,
     step_once,
@@ -86,8 +87,9 @@ def _specification(cell: Cell, key: jax.Array) -> None:
         traces.append(cell)
         return cell.step(params, state, x)
 
-    counted(cell, *example(cell, key))
-    counted(copy, *example(cell, jax.random.fold_in(key, 1)))
+    # looked up by shapes, as a call would be, but nothing is compiled
+    jax.eval_shape(counted, cell, *example(cell, key))
+    jax.eval_shape(counted, copy, *row(examples(cell, key), 1))
     require(len(traces) == 1, "one trace for equal cells and new values", len(traces))
 
 
@@ -136,7 +138,7 @@ def _jit(cell: Cell, key: jax.Array) -> None:
     """A compiled step equals the step."""
     arguments = example(cell, key)
     compiled, eager = step_once(cell, *arguments), cell.step(*arguments)
-    close("the compiled step", flatten(compiled), flatten(eager), _STEP)
+    close("the compiled step", vector(compiled), vector(eager), _STEP)
     same = identical(integers(compiled), integers(eager))
     require(same, f"integer leaves {integers(eager)}", integers(compiled))
 
@@ -146,15 +148,16 @@ def _vmap(cell: Cell, key: jax.Array) -> None:
     """A batch of steps equals the steps one by one."""
     arguments = examples(cell, key)
     batched = jax.jit(jax.vmap(cell.step))(*arguments)
-    for row in range(3):
-        one = jax.tree.map(lambda leaf, row=row: leaf[row], (arguments, batched))
-        close(f"row {row} of a batch", flatten(one[1]), flatten(step_once(cell, *one[0])), _STEP)
+    for number in range(3):
+        one, alone = row(batched, number), step_once(cell, *row(arguments, number))
+        close(f"row {number} of a batch", vector(one), vector(alone), _STEP)
 
 
 @_check
 def _jacobian(cell: Cell, key: jax.Array) -> None:
     """Forward, reverse and, for an exact derivative, difference Jacobians of a step agree."""
-    forward, reverse, fine, coarse = jacobians(cell, *examples(cell, key))
+    measured = jacobians(cell, *examples(cell, key))
+    forward, reverse, fine, coarse = (np.asarray(part) for part in measured)
     close("jacfwd against jacrev", forward, reverse, _STEP)
     if cell.exact_derivative:
         at = smoothest(fine, coarse)
@@ -168,8 +171,9 @@ def _hidden(cell: Cell, key: jax.Array) -> None:
     indices = list(hidden_indices(cell, params))
     distinct = len(set(indices)) == len(indices) > 0
     require(distinct, "distinct coordinates from `hidden`", indices)
-    chosen, hidden = flatten(state)[np.array(indices)], cell.hidden(state)
-    same = np.array_equal(chosen, jnp.ravel(hidden))
+    chosen = np.take(vector(state), indices, mode="clip")  # one that is none differs
+    hidden = np.ravel(cell.hidden(state))
+    same = np.array_equal(chosen, hidden)
     require(same, f"coordinates {indices} of z, {chosen}", hidden)
 
 
@@ -193,7 +197,8 @@ def _registers(cell: Cell, key: jax.Array) -> None:
     """Every shift register moves by one entry a step, newest first."""
     params, state, x = example(cell, key)
     before, after = cell.registers(state), cell.registers(step_once(cell, params, state, x))
-    for number, (old, new) in enumerate(zip(before, after, strict=True)):
+    for number, pair in enumerate(zip(before, after, strict=True)):
+        old, new = (np.asarray(register) for register in pair)
         kept = np.array_equal(new[1:], old[:-1])
         require(kept, f"register {number} shifted by one, newest first: {old[:-1]}", new[1:])
 
@@ -213,13 +218,18 @@ def _determinism(cell: Cell, key: jax.Array) -> None:
 @_check
 def _gain(cell: Cell, key: jax.Array) -> None:
     """`gain`, traced or not, multiplies some of the params and leaves the others alone."""
-    drawn = jax.vmap(lambda gain: cell.init(key, gain=gain))(jnp.arange(3, dtype=float))
-    none, one, two = (vector(jax.tree.map(lambda leaf, i=i: leaf[i], drawn)) for i in range(3))
+
+    def of(gain):
+        return cell.init(key, gain=gain)
+
+    jax.make_jaxpr(of)(jnp.zeros(()))  # not compiled: draws would take a second a cell
+    none, one, two = (vector(of(gain)) for gain in (0.0, 1.0, 2.0))
     scaled, kept = (two == 2 * one) & (none == 0), (two == one) & (none == one)
     require(np.all(scaled | kept), "each entry of params kept or multiplied by gain", (one, two))
     if cell.has_recurrent_weights:
         require(np.any(scaled & (one != 0)), "recurrent weights multiplied by gain", "none")
-    close("gain as a number against traced", vector(cell.init(key, gain=2.0)), two, _STEP)
+    first, slope = (vector(part) for part in jax.jvp(of, (jnp.ones(()),), (jnp.ones(()),)))
+    close("gain as a number against traced", first + slope, two, _STEP)
 
 
 @_check
@@ -248,7 +258,8 @@ def _gradient(cell: Cell, key: jax.Array) -> None:
     params, states, xs = examples(cell, key)
     targets = gaussian(key, (len(xs), cell.output_size), xs.dtype)
     weights = gaussian(jax.random.fold_in(key, 1), (97,), xs.dtype)
-    gradients, along, fine, coarse = slopes(cell, params, states, xs, targets, weights)
+    gradients, *measured = slopes(cell, params, states, xs, targets, weights)
+    along, fine, coarse = (np.asarray(part) for part in measured)
     finite = all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradients))
     require(finite, "a finite gradient", gradients)
     if cell.exact_derivative:
@@ -261,13 +272,14 @@ def _analyses(cell: Cell, key: jax.Array) -> None:
     """`simulate` and `linearize` take the cell, and dense and matrix-free agree."""
     params, x, run = _run(cell, key)
     require(int(run.status) == 0, "status 0 from simulate", int(run.status))
-    one = flatten(step_once(cell, params, cell.initial_state(params), x))
-    close("the first state of simulate", jax.vmap(flatten)(run.states)[1], one, _STEP)
+    one = vector(step_once(cell, params, cell.initial_state(params), x))
+    close("the first state of simulate", vector(row(run.states, 1)), one, _STEP)
     dense, free = (linearize(cell, params, run, dense=stored) for stored in (True, False))
     v = gaussian(key, (free.size, 2), one.dtype)
     pushed, pulled = products(free, v)
-    close("matrix-free push against J v", pushed, dense.jacobians @ v, _STEP)
-    close("matrix-free pull against J^T u", pulled, dense.jacobians.mT @ v, _STEP)
+    jacobians_ = np.asarray(dense.jacobians)
+    close("matrix-free push against J v", pushed, jacobians_ @ v, _STEP)
+    close("matrix-free pull against J^T u", pulled, np.swapaxes(jacobians_, 1, 2) @ v, _STEP)
 
 
 @_check
@@ -275,7 +287,7 @@ def _carry(cell: Cell, key: jax.Array) -> None:
     """Holding the step's sums fixed keeps its value, and couples no two units of one leaf."""
     params, state, x = example(cell, key)
     value, kept = carried(cell, params, state, x)
-    close("the step with its sums held", value, flatten(step_once(cell, params, state, x)), _STEP)
+    close("the step with its sums held", value, vector(step_once(cell, params, state, x)), _STEP)
     leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
     for leaf, part in zip(leaves, np.split(np.asarray(kept) != 0, ends, axis=1), strict=True):
@@ -289,14 +301,14 @@ def _hold(cell: Cell, key: jax.Array) -> None:
     if cell.period is None:
         return
     params, x, run = _run(cell, key)
-    points = jax.vmap(flatten)(run.states)[: cell.period + 1]
+    start, end = (vector(row(run.states, at)) for at in (0, cell.period))
     map_ = hold(cell, params, x)
-    moved, jacobian = held(map_, points[0])
-    close("hold over a period against simulate", moved, points[-1], _RUN)
+    moved, jacobian = held(map_, jnp.asarray(start))
+    close("hold over a period against simulate", moved, end, _RUN)
     along = np.asarray(linearize(cell, params, run).jacobians)[: cell.period]
     product = functools.reduce(lambda p, j: j @ p, along)
     close("its Jacobian against the product", jacobian, product, _RUN)
-    restored = map_.unflatten(points[0])
+    restored = map_.unflatten(jnp.asarray(start))
     require(identical(restored, cell.initial_state(params)), "the state back from z", restored)
 
 

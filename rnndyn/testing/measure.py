@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnndyn.cells.base import Cell
+from rnndyn.core.once import once
 from rnndyn.core.pytree import flatten, unflatten
 from rnndyn.flow.carry import CarryStep
 from rnndyn.maps import Map
@@ -21,15 +22,26 @@ _DIFFERENCES = 64
 
 def examples(cell: Cell, key: jax.Array) -> tuple[Any, Any, jax.Array]:
     """Params, states moved off a short run by noise in every coordinate, and inputs: 4 of each."""
-    params = [cell.init(k) for k in jax.random.split(key, CANDIDATES)]
-    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+    data = tuple(jax.random.key_data(key).tolist())
+    return _examples(cell, data, jax.random.key_impl(key), jnp.zeros(()).dtype)
+
+
+@functools.lru_cache(maxsize=4)  # every check of a cell wants the same
+def _examples(
+    cell: Cell, data: tuple[int, ...], impl: Any, dtype: Any
+) -> tuple[Any, Any, jax.Array]:
+    del dtype  # tells what is kept in one precision from what is asked for in another
+    key = jax.random.wrap_key_data(np.array(data, np.uint32), impl=impl)
+    drawn = [cell.init(jax.random.fold_in(key, number)) for number in range(CANDIDATES)]
+    params = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *drawn)
     noise = functools.partial(gaussian, key, dtype=jax.tree.leaves(params)[0].dtype)
-    size = jax.eval_shape(lambda: flatten(cell.initial_state(cell.init(key)))).size
-    inputs = noise((CANDIDATES, 4, cell.input_size))
-    return params, _moved(cell, params, inputs[:, 1:], noise((CANDIDATES, size)) / 2), inputs[:, 0]
+    size = jax.eval_shape(lambda params: flatten(cell.initial_state(params)), drawn[0]).size
+    inputs = np.asarray(noise((CANDIDATES, 4, cell.input_size)))
+    first, later = jnp.asarray(inputs[:, 0]), jnp.asarray(inputs[:, 1:])
+    return params, _moved(cell, params, later, noise((CANDIDATES, size)) / 2), first
 
 
-@jax.jit
+@once
 def _moved(cell: Cell, params: Any, inputs: jax.Array, noise: jax.Array) -> Any:
     def one(params: Any, inputs: jax.Array, noise: jax.Array) -> Any:
         state = cell.initial_state(params)
@@ -47,7 +59,12 @@ def gaussian(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
 
 def example(cell: Cell, key: jax.Array) -> tuple[Any, Any, jax.Array]:
     """The first of `examples`."""
-    return jax.tree.map(lambda leaf: leaf[0], examples(cell, key))
+    return row(examples(cell, key), 0)
+
+
+def row(tree: Any, number: int) -> Any:
+    """One entry of every leaf, taken on the host: nothing to compile for every shape."""
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[number]), tree)
 
 
 @jax.jit
@@ -55,7 +72,7 @@ def step_once(cell: Cell, params: Any, state: Any, x: jax.Array) -> Any:
     return cell.step(params, state, x)
 
 
-@jax.jit
+@once
 def carried(cell: Cell, params: Any, state: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The value and the derivative of the step along its carry."""
     rule = CarryStep(cell)
@@ -63,12 +80,12 @@ def carried(cell: Cell, params: Any, state: Any, x: jax.Array) -> tuple[jax.Arra
     return rule(flatten(state), (state, x, None), params), slope
 
 
-@jax.jit
+@once
 def held(map_: Map, z: jax.Array) -> tuple[jax.Array, jax.Array]:
     return map_(z), map_.jacobian(z)
 
 
-@jax.jit
+@once
 def jacobians(cell: Cell, params: Any, states: Any, xs: jax.Array) -> tuple[jax.Array, ...]:
     """Forward, reverse, and differences of two lengths, at each of `examples`."""
 
@@ -84,7 +101,7 @@ def jacobians(cell: Cell, params: Any, states: Any, xs: jax.Array) -> tuple[jax.
     return jax.vmap(one)(params, states, xs)
 
 
-@jax.jit
+@once
 def slopes(
     cell: Cell, params: Any, states: Any, xs: jax.Array, targets: jax.Array, weights: jax.Array
 ) -> tuple[Any, jax.Array, jax.Array, jax.Array]:
@@ -103,23 +120,33 @@ def slopes(
     def one(params: Any, state: Any) -> tuple[Any, jax.Array, jax.Array, jax.Array]:
         flat, rebuild = jax.flatten_util.ravel_pytree(params)
         direction = jnp.resize(weights, flat.shape) / flat.size**0.5
-        gradient = jax.grad(loss)(params, state)
-        slope = jax.flatten_util.ravel_pytree(gradient)[0] @ direction
-        along = _differences(lambda flat: loss(rebuild(flat), state), flat, direction[None])
-        return gradient, slope, *along[:, 0]
+        # one program for all five places: the loss is traced and compiled once
+        moves = jnp.pad(_lengths(flat.dtype), (1, 0))[:, None] * direction[None]
+        ask = jax.value_and_grad(lambda flat: loss(rebuild(flat), state))
+        values, gradients = jax.vmap(ask)(flat[None] + moves)
+        return rebuild(gradients[0]), gradients[0] @ direction, *_quotients(values[1:])
 
     return jax.vmap(one)(params, states)
 
 
 def _differences(f: Callable[[jax.Array], jax.Array], at: jax.Array, moves: jax.Array) -> jax.Array:
     """(2, moves, ...): central differences of two lengths along each move; f is traced once."""
-    width = float(jnp.finfo(at.dtype).eps) ** (1 / 3)
-    lengths = jnp.asarray([width, -width, 2 * width, -2 * width], at.dtype)
-    ends = jax.vmap(jax.vmap(f))(at[None, None] + lengths[:, None, None] * moves[None])
+    ends = at[None, None] + _lengths(at.dtype)[:, None, None] * moves[None]
+    return _quotients(jax.vmap(jax.vmap(f))(ends))
+
+
+def _lengths(dtype: Any) -> jax.Array:
+    width = float(jnp.finfo(dtype).eps) ** (1 / 3)
+    return jnp.asarray([width, -width, 2 * width, -2 * width], dtype)
+
+
+def _quotients(ends: jax.Array) -> jax.Array:
+    """(2, ...): central differences of values at the four `_lengths`."""
+    width = float(jnp.finfo(ends.dtype).eps) ** (1 / 3)
     return jnp.stack([(ends[0] - ends[1]) / (2 * width), (ends[2] - ends[3]) / (4 * width)])
 
 
-@jax.jit
+@once
 def poisoned(
     cell: Cell, params: Any, state: Any, x: jax.Array, nan: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -152,7 +179,7 @@ def poisoned(
     return jax.vmap(seen)(jnp.arange(z.size + x.size + len(leaves))), jnp.concatenate(matters)
 
 
-@jax.jit
+@once
 def products(free: Any, v: jax.Array) -> tuple[jax.Array, jax.Array]:
     push = jax.vmap(lambda at: free.push(at, v))
     pull = jax.vmap(lambda at: free.pull(at, v))
@@ -207,8 +234,10 @@ def integers(state: Any) -> list[np.ndarray]:
     return [leaf for leaf in leaves if not jnp.issubdtype(leaf.dtype, jnp.inexact)]
 
 
-def vector(params: Any) -> np.ndarray:
-    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)])
+def vector(tree: Any) -> np.ndarray:
+    """The real leaves one after another, joined on the host."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return np.concatenate([np.ravel(leaf) for leaf in leaves])
 
 
 def identical(one: Any, other: Any) -> bool:
