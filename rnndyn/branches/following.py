@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnndyn.branches import kinks
-from rnndyn.branches.arclength import SMALL, Family, Node, Sizes, Stop, defect, sweep
+from rnndyn.branches.arclength import Family, Node, Sizes, Stop, defect, sweep
 from rnndyn.branches.branch import STATUS, Branch
 from rnndyn.branches.detection import find_events
 from rnndyn.branches.events import finish
+from rnndyn.branches.factors import SMALL
 from rnndyn.branches.location import located
 from rnndyn.branches.spectra import filled, spectra, unstable
 from rnndyn.core.pytree import pytree, specification, static
@@ -215,7 +216,7 @@ def _shrinks(problem: Problem, event: dict[str, Any]) -> bool:
 def _of_the_half(problem: Problem, event: dict[str, Any]) -> dict[str, Any]:
     """The flip of the shorter cycle that is a branch point of the longer; else as it was."""
     u, half = event["u"], problem.period // 2
-    found, _ = located(problem.iterated(half), "flip", u, np.pi, problem.sizes.tol)
+    ((found, _),) = located(problem.iterated(half), "flip", u[None], [np.pi], problem.sizes.tol)
     if not float(np.max(np.abs(found.u - u))) <= _reach(u):
         return event
     named = {name: getattr(found, name) for name in ("u", "eigenvalues", "coefficient", "cubic")}
@@ -293,4 +294,4 @@ def joined(a: Node, b: Node) -> Node:
 def turned(piece: Node) -> Node:
     """The same points in the opposite order."""
     piece = jax.tree.map(lambda a: a[::-1], piece)
-    return Node(piece.u, -piece.tangent, -piece.orientation, piece.residual)
+    return dataclasses.replace(piece, tangent=-piece.tangent, orientation=-piece.orientation)
