@@ -129,10 +129,11 @@ def assemble(problem: Problem, nodes: Node, counts: Any, stops: Any) -> Branch:
     if problem.period > 1 and _has_shorter_period(problem, nodes.u[0, 0]):
         counts, stops = np.ones_like(counts), np.full_like(stops, Stop.SHORTER_START)
     forward = _direction(problem, nodes, counts, stops, 0)
+    forward = _merged(problem, *forward)
     if forward[1] == Stop.CLOSED:
         pieces, ends, start = forward[0], (Stop.CLOSED, Stop.CLOSED), 0
     else:
-        backward = _direction(problem, nodes, counts, stops, 1)
+        backward = _merged(problem, *_direction(problem, nodes, counts, stops, 1))
         before = [turned(piece) for piece in backward[0][::-1]]
         middle = joined(cut(before[-1], 0, -1), forward[0][0])
         pieces, ends = [*before[:-1], middle, *forward[0][1:]], (backward[1], forward[1])
@@ -167,6 +168,15 @@ def _direction(problem: Problem, nodes, counts, stops, row: int) -> tuple[list[N
         pieces.append(cut(jax.tree.map(lambda a: a[0], more), 0, more_counts[0]))
     split = [kinks.split(problem.iterated(), piece, problem.sizes) for piece in pieces]
     return [part for parts in split for part in parts], stop
+
+
+def _merged(problem: Problem, pieces: list[Node], stop: Stop) -> tuple[list[Node], Stop]:
+    """A cycle that ends at a kink where it has shrunk onto one of half the period says so."""
+    last, half = pieces[-1].u[-1], problem.period // 2
+    if stop == Stop.STEP_UNDERFLOW and problem.kinked and problem.period % 2 == 0:
+        if float(defect(problem.iterated(half), last)) <= _reach(last):
+            stop = Stop.SHORTER_PERIOD
+    return pieces, stop
 
 
 def _events(family: Family, pieces: list[Node], values: Any, tol: Any) -> list[dict[str, Any]]:

@@ -107,6 +107,23 @@ def _classified(family: Family, before: Node, after: Node) -> str:
     return "nonsmooth_flip" if signs[0] * signs[1] < 0 else "persistence"
 
 
+def doubling(family: Family, u: Any, along: Any, sizes: Sizes) -> Any:
+    """Where one point of the 2-cycle of a non-smooth flip at u goes, a unit vector; None if nowhere.
+
+    With J and f the derivatives in z and s on the two sides of the border, x' = J_a x + f_a s and
+    x = J_b x' + f_b s; x has to lie on side a and x' on side b, which decides the sign of s.
+    """
+    step = float(sizes.ds_min) * AHEAD
+    one, two = jax.device_get(_slopes(family, u - step * along, u + step * along))
+    normal = np.linalg.svd(two - one)[2][0]
+    eye = np.eye(u.size - 1, dtype=u.dtype)
+    (a, fa), (b, fb) = ((slope[:, :-1] + eye, slope[:, -1]) for slope in (one, two))
+    here = np.append(np.linalg.solve(eye - b @ a, b @ fa + fb), 1)
+    there = np.append(a @ here[:-1] + fa, 1)
+    sides = np.sign([-(normal @ along) * (normal @ here), (normal @ along) * (normal @ there)])
+    return None if sides[0] != sides[1] else sides[0] * here / np.linalg.norm(here)
+
+
 def _brackets(family, a: Node, b: Node, tol: Any, smallest: float) -> list[tuple[Node, Node]]:
     """Pairs of nodes close together on either side of each kink between two nodes.
 

@@ -49,11 +49,17 @@ def point(sides, mu):
 
 
 def has_two_cycle(sides, mu):
-    """Whether the cycle through both sides exists: one linear system, and the signs of x."""
+    """Whether the cycle through both sides exists, by the signs of x."""
+    left, right = two_cycle(sides, mu)[:, 0]
+    return bool(left < 0 < right)
+
+
+def two_cycle(sides, mu):
+    """The points (left, right) of the cycle through both sides: one linear system."""
     left, right = (np.array([[tau, 1.0], [-delta, 0.0]]) for tau, delta in sides)
     whole = np.block([[np.eye(2), -right], [-left, np.eye(2)]])
     x = np.linalg.solve(whole, [mu, 0.0, mu, 0.0])
-    return bool(x[0] < 0 < x[2])
+    return x.reshape(2, 2)
 
 
 @pytest.mark.precision
@@ -90,6 +96,37 @@ def test_the_border_collision_normal_form(sides, start, kind):
     want = [np.append(point(sides, m)[s], m) for m, s in ((mu, side), (other, 1 - side))]
     got = np.column_stack([branch.z, branch.parameter])[[0, -1]]
     assert min(np.abs(got - want).max(), np.abs(got[::-1] - want).max()) < tol("event_position")
+
+
+@pytest.mark.parametrize("mu, side", [(-1.0, 0), (1.0, 1)])
+def test_the_cycle_that_is_born_at_a_border_is_followed(mu, side):
+    """P21: linear in mu from the event on, as the linear system of its two points says."""
+    sides = [(0.5, 0.3), (-1.5, 0.4)]
+    family, span = Partial(normal_form, jnp.array(sides)), (-1.0, 1.0)
+    branch = rd.continuation(family, jnp.asarray(point(sides, mu)[side]), span=span, start=mu)
+    (doubled,) = rd.switch_branch(family, branch.events[0], span=span)
+    assert doubled.period == 2 and sorted(doubled.stop) == ["left_span", "shorter_period"]
+    assert int(doubled.status) == 0 and doubled.events == ()
+    p = np.asarray(doubled.parameter)
+    assert np.all(p > 0) and p.min() < tol("end_at_kink") and p.max() == 1
+    orbit = np.asarray(doubled.orbit)
+    orbit = orbit if orbit[-1, 0, 0] < 0 else orbit[:, ::-1]
+    want = two_cycle(sides, 1.0) * p[:, None, None]
+    assert np.abs(orbit - want).max() < tol("event_position")
+
+
+def test_the_two_cycle_of_a_skew_tent_is_born_at_its_kink():
+    """x_R = mu (1 + a) / (1 - a b) > 0 > x_L = mu (1 + b) / (1 - a b), for mu > 0 and b < -1."""
+    a, b = 0.5, -1.5
+    family = Partial(rd.maps.skew_tent, jnp.asarray(a), jnp.asarray(b))
+    branch = rd.continuation(family, jnp.array([-2.0]), span=(-1.0, 1.0))
+    (event,) = branch.events
+    assert event.criticality == "nonsmooth_flip"
+    (doubled,) = rd.switch_branch(family, event, span=(-1.0, 1.0))
+    p = np.asarray(doubled.parameter)
+    want = np.array([1 + b, 1 + a]) / (1 - a * b) * p[:, None]
+    assert np.abs(np.sort(doubled.orbit[..., 0], axis=1) - want).max() < tol("event_position")
+    assert p.max() == 1 and bool(doubled.stable[-1])
 
 
 def test_every_border_of_a_relu_network_is_an_event():
