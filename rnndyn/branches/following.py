@@ -164,8 +164,11 @@ def _direction(problem: Problem, nodes, counts, stops, row: int) -> tuple[list[N
         following = Stop(int(more_stops[0]))
         if following in _NO_BRANCH:
             break
-        stop = following
-        pieces.append(cut(jax.tree.map(lambda a: a[0], more), 0, more_counts[0]))
+        stop, first = following, cut(pieces[0], 0, 1)
+        pieces.append(cut(_row(more, 0), 0, more_counts[0]))
+        end = kinks.closing(problem.iterated(), _row(first, 0), pieces[-1], problem.sizes)
+        if end is not None:
+            pieces[-1], stop = joined(cut(pieces[-1], 0, end), first), Stop.CLOSED
     split = [kinks.split(problem.iterated(), piece, problem.sizes) for piece in pieces]
     return [part for parts in split for part in parts], stop
 

@@ -158,6 +158,35 @@ def test_a_small_kink_within_a_step_is_seen_and_a_smooth_bend_is_not():
     assert smooth.events == () and smooth.stop == ("left_span", "left_span")
 
 
+def diamond(centre, p):
+    """The fixed points are the square |z - c| + |p| = 1; its corners are kinks of the map."""
+    return rd.Map(_diamond, (centre, p))
+
+
+def _diamond(z, args):
+    centre, p = args
+    return z + 0.3 * (1 - jnp.abs(z - centre) - jnp.abs(p))
+
+
+@pytest.mark.parametrize("start, side", [(0.3, 1), (-0.5, -1)])
+def test_a_branch_that_closes_across_kinks_goes_round_once(start, side):
+    """Two corners are folds, where 1 - 0.3 sign(z - c) passes 1; at the others p changes sign."""
+    family = Partial(diamond, jnp.asarray(0.25))
+    z0 = jnp.array([0.25 + side * (1 - abs(start))])
+    branch = rd.continuation(family, z0, span=(-2.0, 2.0), start=start)
+    assert branch.stop == ("closed", "closed") and int(branch.status) == 0
+    corners = np.array([(float(e.parameter), float(e.z[0]) - 0.25) for e in branch.events])
+    close(corners, np.round(corners))
+    assert sorted(np.round(corners).tolist()) == [[-1, 0], [0, -1], [0, 1], [1, 0]]
+    named = {round(float(e.parameter)): e.criticality for e in branch.events}
+    assert named == {-1: "nonsmooth_fold", 0: "persistence", 1: "nonsmooth_fold"}
+    z, p = np.asarray(branch.z)[:, 0] - 0.25, np.asarray(branch.parameter)
+    assert np.abs(np.abs(z) + np.abs(p) - 1).max() < tol("branch_residual")
+    turns = np.diff(np.unwrap(np.arctan2(z, p)))
+    assert np.all(turns * np.sign(turns[0]) > 0) and abs(abs(turns.sum()) - 2 * np.pi) < 1e-6
+    assert np.array_equal(branch.z[0], branch.z[-1])
+
+
 def hinted(p):
     """Smooth on the whole branch, though a kink is in the program."""
     return rd.Map(_hinted, p)
