@@ -89,6 +89,7 @@ MULTIPLES = {
     # branches: cycles, kinks, families
     "auto": (2**28, "AUTO locates events by secants to 1e-9 of the parameter: about 1e-8 in z"),
     "auto_path": (2**44, "a chord of length 0.05 from the branch: h^2 / 8 of its curvature; 4e-3"),
+    "end_at_kink": (2**24, "four smallest steps, of sqrt(eps) / 20 each; 4e-9"),
     "normal_form_of_cycle": (2**34, "absolute, of numbers up to 1e5 from third derivatives of F^4"),
     # cycles
     "long_multiplier": (2**22, "relative: a product of 20 slopes, one of them near zero"),

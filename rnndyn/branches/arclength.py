@@ -6,6 +6,7 @@ G(u) = F(z, p) - z; a step predicts u + ds t and corrects in the hyperplane norm
 Numerical solution of bifurcation and nonlinear eigenvalue problems, 1977).
 """
 
+import dataclasses
 import enum
 from collections.abc import Callable
 from typing import Any
@@ -13,11 +14,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from rnndyn.branches.factors import determinant_sign, factored
 from rnndyn.core.pytree import pytree
-from rnndyn.points import dense
 
 NEWTON_STEPS = 8
-SMALL = 8  # up to this size elimination in plain array code beats a call of LAPACK
 COS_TURN = 0.97  # the tangent may turn by at most 14 degrees in a step
 START_REACH = 0.1  # how far Newton may move a start, relative to 1 + its size
 
@@ -54,12 +54,18 @@ class Node:
         Sign of det [G_u; t]: it changes at a branch point and not at a fold.
     residual : jax.Array
         Max norm of F(z) - z.
+    sums : jax.Array, shape (2,)
+        tr J and tr J^2, J = dF/dz: the sums of the eigenvalues and of their squares.
+    alternation : jax.Array
+        Sign of det(J + I): it changes where an eigenvalue passes -1.
     """
 
     u: jax.Array
     tangent: jax.Array
     orientation: jax.Array
     residual: jax.Array
+    sums: jax.Array
+    alternation: jax.Array
 
 
 @pytree
@@ -163,18 +169,6 @@ def allowed(u: jax.Array, tol: jax.Array) -> jax.Array:
     return tol * jnp.maximum(1, size(u[:-1]))
 
 
-def factored(matrix: jax.Array) -> tuple[Callable[[jax.Array], jax.Array], jax.Array]:
-    """The function that solves with a matrix, and the sign of the determinant."""
-    if matrix.shape[0] <= SMALL:
-        inverted = dense.inverse(matrix)
-        return lambda right: inverted.matrix @ right, inverted.sign
-    factors = jax.scipy.linalg.lu_factor(matrix)
-    swaps = jnp.sum(factors[1] != jnp.arange(len(matrix), dtype=factors[1].dtype))
-    negative = swaps + jnp.sum(jnp.diagonal(factors[0]) < 0)
-    sign = (1 - 2 * (negative % 2)).astype(matrix.dtype)
-    return lambda right: jax.scipy.linalg.lu_solve(factors, right), sign
-
-
 def node(u: jax.Array, slope: jax.Array, residual: jax.Array, tangent: jax.Array) -> Node:
     """The node at u whose tangent goes on in the direction of the one given.
 
@@ -183,7 +177,14 @@ def node(u: jax.Array, slope: jax.Array, residual: jax.Array, tangent: jax.Array
     """
     inverse, sign = factored(jnp.concatenate([slope, tangent[None]]))
     along = inverse(jnp.zeros_like(u).at[-1].set(1))
-    return Node(u, along / jnp.linalg.norm(along), sign, residual)
+    return Node(u, along / jnp.linalg.norm(along), sign, residual, *_invariants(slope))
+
+
+def _invariants(slope: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`Node.sums` and `Node.alternation`: O(d^2), and one LU decomposition."""
+    J = slope[:, :-1] + jnp.eye(len(slope), dtype=slope.dtype)
+    shifted = J + jnp.eye(len(slope), dtype=slope.dtype)
+    return jnp.stack([jnp.trace(J), jnp.sum(J * J.T)]), determinant_sign(shifted)
 
 
 @jax.jit(static_argnames=("max_points", "natural"))
@@ -212,7 +213,9 @@ def sweep(
     first, stop = _start(family, u0, tangent, sizes)
 
     def direction(sign):
-        turned = Node(first.u, sign * first.tangent, sign * first.orientation, first.residual)
+        turned = dataclasses.replace(
+            first, tangent=sign * first.tangent, orientation=sign * first.orientation
+        )
         return _follow(family, turned, stop, sizes, max_points, natural)
 
     return jax.lax.map(direction, jnp.asarray([1, -1], u0.dtype))
@@ -240,7 +243,7 @@ def _start(family: Family, u0: jax.Array, given: jax.Array, sizes: Sizes) -> tup
     )
     residual = jnp.where(reached, residual, size(family(u0)))
     sign = factored(jnp.concatenate([safe, tangent[None]]))[1]
-    return Node(u, tangent, sign, residual), stop
+    return Node(u, tangent, sign, residual, *_invariants(safe)), stop
 
 
 def _ignored(family: Family, u: jax.Array) -> jax.Array:

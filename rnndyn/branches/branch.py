@@ -23,7 +23,8 @@ STATUS = {
 _SENTENCES = {
     "left_span": "the branch leaves the span",
     "closed": "the branch closes on itself",
-    "shorter_period": "the cycle shrinks onto one of a shorter period, which flips there",
+    "shorter_period": "the cycle shrinks onto one of a shorter period, which flips there or meets a"
+    " kink of the map",
     "resonance": "the curve of Neimark-Sacker points ends at a 1:1 or 1:2 resonance",
     "max_points": "the buffer of points is full; increase max_points or ds_max",
     "step_underflow": "no step of at least ds_min can be corrected: the branch ends, jumps or has"

@@ -65,10 +65,12 @@ def continuation(
     tol : float
         Bound on max |F(z) - z|, relative to max(1, max |z|); by default 1024 eps.
     eigenvalues : {"all", "near"}
-        "near" leaves them NaN at points where none can have crossed the unit circle (each has
-        moved by less than its distance from it between the two points around): half the time at
-        d = 64, where most of it would go into eigenvalues. By default "all" below d = 32, and
-        "near" from there on.
+        "near" leaves them NaN at points where nothing points to a crossing of the unit circle: the
+        eigenvalues at the points around stay off it by twice what their curvature allows, the
+        determinants of J - I and J + I keep their signs and tr J and tr J^2 follow the cubics
+        through those points (an estimate, not a proof: several pairs whose excursions cancel in
+        both sums would be missed). A fifth of the eigenvalues at d = 64, where most of the time
+        would go into them. By default "all" below d = 32, and "near" from there on.
 
     Returns
     -------

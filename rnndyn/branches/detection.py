@@ -45,12 +45,16 @@ def find_events(
     outside = np.abs(values) > 1
     mixed = ~outside.all(axis=1) & outside.any(axis=1)
     changed = np.append(0, np.cumsum(spectra.changes(nodes)))
+    # If all lie inside at both, or all outside, none has crossed.
+    steps = [
+        (i, j)
+        for i, j in zip(rows[:-1], rows[1:], strict=True)
+        if mixed[i] or mixed[j] or outside[i, 0] != outside[j, 0] or changed[i] != changed[j]
+    ]
+    inside = _inside(family, [(spot(i), spot(j)) for i, j in steps], tol, HALVINGS)
     seen, at_ends = [], []
-    for i, j in zip(rows[:-1], rows[1:], strict=True):
-        # If all lie inside at both, or all outside, none has crossed.
-        if mixed[i] or mixed[j] or outside[i, 0] != outside[j, 0] or changed[i] != changed[j]:
-            found = _inside(family, spot(i), spot(j), tol, HALVINGS)
-            seen += [event | {"place": int(i), "tangent": nodes.tangent[i]} for event in found]
+    for (i, _), found in zip(steps, inside, strict=True):
+        seen += [event | {"place": int(i), "tangent": nodes.tangent[i]} for event in found]
     for place, wanted in ((0, ends[0]), (len(values) - 1, ends[1] and len(values) > 1)):
         if wanted and place in rows:
             here = {"end": place, "place": place, "tangent": nodes.tangent[place]}
@@ -58,21 +62,37 @@ def find_events(
     return _without_doubles(seen, at_ends)
 
 
-def _inside(family: Family, a: Spot, b: Spot, tol: Any, halvings: int) -> list[dict[str, Any]]:
-    candidates, clear = _candidates(a, b)
-    if not candidates:
-        return []
-    events = [_try(family, a, b, kind, at, angle, tol) for kind, at, angle in candidates]
-    if clear and all(event["status"] == Status.CONVERGED for event in events):
-        return sorted(events, key=lambda event: event["along"])
-    if halvings > 0:
-        middle, good = jax.device_get(between(family, a.node, b.node, tol))
-        if good:
-            middle = Spot(middle, spectra.spectra(family, _row(middle), near=False)[0])
-            return _inside(family, a, middle, tol, halvings - 1) + _inside(
-                family, middle, b, tol, halvings - 1
-            )
-    return events
+def _inside(family: Family, steps: list, tol: Any, halvings: int) -> list[list[dict[str, Any]]]:
+    """The events in each of the steps (a, b)."""
+    found = []
+    for (a, b), (events, clear) in zip(steps, _tried(family, steps, tol), strict=True):
+        if clear and all(event["status"] == Status.CONVERGED for event in events):
+            events = sorted(events, key=lambda event: event["along"])
+        elif events and halvings > 0:
+            middle, good = jax.device_get(between(family, a.node, b.node, tol))
+            if good:
+                middle = Spot(middle, spectra.spectra(family, _row(middle), near=False)[0])
+                halves = _inside(family, [(a, middle), (middle, b)], tol, halvings - 1)
+                events = halves[0] + halves[1]
+        found.append(events)
+    return found
+
+
+def _tried(family: Family, steps: list, tol: Any) -> list[tuple[list[dict[str, Any]], bool]]:
+    """The candidates of each step (a, b), located, and whether it is clear that they are all."""
+    candidates = [_candidates(a, b) for a, b in steps]
+    wanted = [(i, *one) for i, (ones, _) in enumerate(candidates) for one in ones]
+    events: list[list] = [[] for _ in steps]
+    for kind in sorted({kind for _, kind, _, _ in wanted}):
+        of_kind = [(*steps[i], i, at, angle) for i, k, at, angle in wanted if k == kind]
+        guesses = [
+            a.node.u + np.asarray(at, a.node.u.dtype) * (b.node.u - a.node.u)
+            for a, b, _, at, _ in of_kind
+        ]
+        found = _located(family, kind, np.stack(guesses), [one[-1] for one in of_kind], tol)
+        for (a, b, i, _, angle), event in zip(of_kind, found, strict=True):
+            events[i].append(_accepted(a, b, angle, event))
+    return [(found, clear) for found, (_, clear) in zip(events, candidates, strict=True)]
 
 
 def _row(node: Node) -> Node:
@@ -89,9 +109,9 @@ def _candidates(a: Spot, b: Spot) -> tuple[list[tuple[str, float, float]], bool]
     turned = (p >= 0) != (r >= 0)
     branched = (a.node.orientation >= 0) != (b.node.orientation >= 0)
     candidates, clear, plus = [], True, []
-    for before, after in zip(*spectra.matched(a.eigenvalues, b.eigenvalues), strict=True):
-        if (abs(before) > 1) == (abs(after) > 1):
-            continue
+    befores, afters = spectra.matched(a.eigenvalues, b.eigenvalues)
+    crossed = (np.abs(befores) > 1) != (np.abs(afters) > 1)
+    for before, after in zip(befores[crossed], afters[crossed], strict=True):
         at = (1 - abs(before)) / (abs(after) - abs(before))
         critical = before + at * (after - before)
         clear &= (before.imag == 0) == (after.imag == 0)
@@ -104,6 +124,8 @@ def _candidates(a: Spot, b: Spot) -> tuple[list[tuple[str, float, float]], bool]
         else:
             candidates.append(("flip", at, np.pi))
     clear &= (len(plus) % 2 == 1) == (turned != branched)
+    flips = sum(kind == "flip" for kind, _, _ in candidates)
+    clear &= (flips % 2 == 1) == (a.node.alternation != b.node.alternation)
     if turned:
         candidates.append(("fold", float(p / (p - r)), 0.0))
     known = int(turned) + int(branched)
@@ -113,12 +135,10 @@ def _candidates(a: Spot, b: Spot) -> tuple[list[tuple[str, float, float]], bool]
     return candidates, clear
 
 
-def _try(family, a: Spot, b: Spot, kind: str, at: float, angle: float, tol) -> dict[str, Any]:
-    """A located event, accepted if it lies in the step between a and b."""
+def _accepted(a: Spot, b: Spot, angle: float, event: dict[str, Any]) -> dict[str, Any]:
+    """A located event if it lies in the step between a and b; else the middle of the step."""
     chord = b.node.u - a.node.u
     length = np.linalg.norm(chord)
-    guess = a.node.u + np.asarray(at, a.node.u.dtype) * chord
-    event = _located(family, kind, guess, angle, tol)
     offset = event["u"] - a.node.u
     event["along"] = float(offset @ chord / length**2)
     inside = -SLACK <= event["along"] <= 1 + SLACK
@@ -130,27 +150,35 @@ def _try(family, a: Spot, b: Spot, kind: str, at: float, angle: float, tol) -> d
     return event
 
 
-def _located(family: Family, kind: str, guess: Any, angle: float, tol) -> dict[str, Any]:
-    found, good = located(family, kind, guess, angle, tol)
-    return {
-        "kind": kind,
-        "u": found.u,
-        "eigenvalues": found.eigenvalues,
-        "coefficient": found.coefficient,
-        "cubic": found.cubic,
-        "angle": float(found.angle),
-        "residual": found.residual,
-        "status": Status.CONVERGED if good else Status.MAX_STEPS,
-        "along": 0.0,
-        "reach": float(np.sqrt(np.finfo(guess.dtype).eps)),
-    }
+def _located(family: Family, kind: str, guesses: Any, angles: Any, tol) -> list[dict[str, Any]]:
+    return [
+        {
+            "kind": kind,
+            "u": found.u,
+            "eigenvalues": found.eigenvalues,
+            "coefficient": found.coefficient,
+            "cubic": found.cubic,
+            "angle": float(found.angle),
+            "residual": found.residual,
+            "status": Status.CONVERGED if good else Status.MAX_STEPS,
+            "along": 0.0,
+            "reach": float(np.sqrt(np.finfo(guesses.dtype).eps)),
+        }
+        for found, good in located(family, kind, guesses, angles, tol)
+    ]
 
 
 def _at(family: Family, end: Spot, tol: Any) -> list[dict[str, Any]]:
-    """The events at an end of the branch itself, which no step contains."""
-    u = end.node.u
-    reach = float(np.sqrt(np.finfo(u.dtype).eps)) * (1 + float(np.max(np.abs(u))))
-    events = []
+    """The events at an end of the branch itself, which no step contains.
+
+    None where the point is so large that rounding decides: a branch that goes to infinity has an
+    eigenvalue that tends to 1 and no bifurcation.
+    """
+    u, eps = end.node.u, float(np.finfo(end.node.u.dtype).eps)
+    reach = eps**0.5 * (1 + float(np.max(np.abs(u))))
+    events: list[dict[str, Any]] = []
+    if reach > eps**0.25:
+        return events
     for value in end.eigenvalues:
         if abs(abs(value) - 1) > reach or value.imag < 0:
             continue
@@ -159,7 +187,7 @@ def _at(family: Family, end: Spot, tol: Any) -> list[dict[str, Any]]:
         else:
             kinds = ("branch_point", "fold") if value.real > 0 else ("flip",)
         for kind in kinds:
-            event = _located(family, kind, u, float(np.angle(value)), tol)
+            (event,) = _located(family, kind, u[None], [float(np.angle(value))], tol)
             if event["status"] == Status.CONVERGED and _distance(event["u"], u) <= reach:
                 events.append(event)
                 break

@@ -55,17 +55,31 @@ class Extended:
         return u[:d], u[d : 2 * d]
 
     def __call__(self, u: jax.Array) -> jax.Array:
-        z, v = self.parts(u)
-        value, push = jax.linearize(self.rule(u), z)
+        return self.system(*self.parts(u), u[2 * self.plane.size :])
+
+    def system(self, z: jax.Array, v: jax.Array, others: jax.Array) -> jax.Array:
+        """The equations in z, v and ([kappa,] first, second parameter)."""
+        value, push = jax.linearize(self.rule(others), z)
         scale = (v @ v - 1)[None]
         if self.kind in MULTIPLIER:
             return jnp.concatenate([value - z, push(v) - MULTIPLIER[self.kind] * v, scale])
         pushed = push(v)
-        turned = push(pushed) - 2 * u[-3] * pushed + v
+        turned = push(pushed) - 2 * others[0] * pushed + v
         return jnp.concatenate([value - z, turned, scale, (self.plane @ v)[None]])
 
     def derivative(self, u: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return self(u), jax.jacfwd(self)(u)
+        """The value and the Jacobian; the three parts apart, as in `Family.derivative`."""
+        z, v = self.parts(u)
+        others = u[2 * self.plane.size :]
+
+        def slope(function, x):
+            push = jax.linearize(function, x)[1]
+            return jax.vmap(push, out_axes=1)(jnp.eye(x.size, dtype=x.dtype))
+
+        by_z = slope(lambda z: self.system(z, v, others), z)
+        by_v = slope(lambda v: self.system(z, v, others), v)
+        by_others = slope(lambda others: self.system(z, v, others), others)
+        return self(u), jnp.concatenate([by_z, by_v, by_others], axis=1)
 
 
 def start(system: Extended, z: jax.Array, place: jax.Array, angle: jax.Array):

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnndyn.branches import kinks
-from rnndyn.branches.arclength import SMALL, Family, Node, Sizes, Stop, defect, sweep
+from rnndyn.branches.arclength import Family, Node, Sizes, Stop, defect, sweep
 from rnndyn.branches.branch import STATUS, Branch
 from rnndyn.branches.detection import find_events
 from rnndyn.branches.events import finish
+from rnndyn.branches.factors import SMALL
 from rnndyn.branches.location import located
 from rnndyn.branches.spectra import filled, spectra, unstable
 from rnndyn.core.pytree import pytree, specification, static
@@ -128,10 +129,11 @@ def assemble(problem: Problem, nodes: Node, counts: Any, stops: Any) -> Branch:
     if problem.period > 1 and _has_shorter_period(problem, nodes.u[0, 0]):
         counts, stops = np.ones_like(counts), np.full_like(stops, Stop.SHORTER_START)
     forward = _direction(problem, nodes, counts, stops, 0)
+    forward = _merged(problem, *forward)
     if forward[1] == Stop.CLOSED:
         pieces, ends, start = forward[0], (Stop.CLOSED, Stop.CLOSED), 0
     else:
-        backward = _direction(problem, nodes, counts, stops, 1)
+        backward = _merged(problem, *_direction(problem, nodes, counts, stops, 1))
         before = [turned(piece) for piece in backward[0][::-1]]
         middle = joined(cut(before[-1], 0, -1), forward[0][0])
         pieces, ends = [*before[:-1], middle, *forward[0][1:]], (backward[1], forward[1])
@@ -162,10 +164,22 @@ def _direction(problem: Problem, nodes, counts, stops, row: int) -> tuple[list[N
         following = Stop(int(more_stops[0]))
         if following in _NO_BRANCH:
             break
-        stop = following
-        pieces.append(cut(jax.tree.map(lambda a: a[0], more), 0, more_counts[0]))
+        stop, first = following, cut(pieces[0], 0, 1)
+        pieces.append(cut(_row(more, 0), 0, more_counts[0]))
+        end = kinks.closing(problem.iterated(), _row(first, 0), pieces[-1], problem.sizes)
+        if end is not None:
+            pieces[-1], stop = joined(cut(pieces[-1], 0, end), first), Stop.CLOSED
     split = [kinks.split(problem.iterated(), piece, problem.sizes) for piece in pieces]
     return [part for parts in split for part in parts], stop
+
+
+def _merged(problem: Problem, pieces: list[Node], stop: Stop) -> tuple[list[Node], Stop]:
+    """A cycle that ends at a kink where it has shrunk onto one of half the period says so."""
+    last, half = pieces[-1].u[-1], problem.period // 2
+    if stop == Stop.STEP_UNDERFLOW and problem.kinked and problem.period % 2 == 0:
+        if float(defect(problem.iterated(half), last)) <= _reach(last):
+            stop = Stop.SHORTER_PERIOD
+    return pieces, stop
 
 
 def _events(family: Family, pieces: list[Node], values: Any, tol: Any) -> list[dict[str, Any]]:
@@ -215,7 +229,7 @@ def _shrinks(problem: Problem, event: dict[str, Any]) -> bool:
 def _of_the_half(problem: Problem, event: dict[str, Any]) -> dict[str, Any]:
     """The flip of the shorter cycle that is a branch point of the longer; else as it was."""
     u, half = event["u"], problem.period // 2
-    found, _ = located(problem.iterated(half), "flip", u, np.pi, problem.sizes.tol)
+    ((found, _),) = located(problem.iterated(half), "flip", u[None], [np.pi], problem.sizes.tol)
     if not float(np.max(np.abs(found.u - u))) <= _reach(u):
         return event
     named = {name: getattr(found, name) for name in ("u", "eigenvalues", "coefficient", "cubic")}
@@ -293,4 +307,4 @@ def joined(a: Node, b: Node) -> Node:
 def turned(piece: Node) -> Node:
     """The same points in the opposite order."""
     piece = jax.tree.map(lambda a: a[::-1], piece)
-    return Node(piece.u, -piece.tangent, -piece.orientation, piece.residual)
+    return dataclasses.replace(piece, tangent=-piece.tangent, orientation=-piece.orientation)

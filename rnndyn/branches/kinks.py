@@ -62,6 +62,21 @@ def beyond(family: Family, last: Node, sizes: Sizes) -> tuple[Any, Any] | None:
     return u, tangent
 
 
+def closing(family: Family, first: Node, piece: Node, sizes: Sizes) -> int | None:
+    """How many points of a piece lie before the branch comes back to its first node, if it does."""
+    off = piece.u - first.u
+    ahead = off @ first.tangent
+    near = np.linalg.norm(off, axis=1) <= 2 * float(sizes.ds_max)
+    passed = (ahead[:-1] < 0) & (ahead[1:] >= 0) & near[:-1] & near[1:]
+    reach = float(np.sqrt(np.finfo(off.dtype).eps)) * (1 + float(np.max(np.abs(first.u))))
+    for i in np.flatnonzero(passed).tolist():
+        guess = piece.u[i] + ahead[i] / (ahead[i] - ahead[i + 1]) * (piece.u[i + 1] - piece.u[i])
+        u = np.asarray(correct_at(family, guess, first.tangent, sizes.tol)[0])
+        if np.linalg.norm(u - first.u) <= reach:
+            return i + 1
+    return None
+
+
 def split(family: Family, nodes: Node, sizes: Sizes) -> list[Node]:
     """Pieces of a branch between the kinks that its steps have passed over."""
     smallest = 4 * float(sizes.ds_min)
@@ -105,6 +120,23 @@ def _classified(family: Family, before: Node, after: Node) -> str:
     slopes = jax.device_get(_slopes(family, before.u, after.u))
     signs = [np.linalg.slogdet(slope[:, :-1] + 2 * eye)[0] for slope in slopes]
     return "nonsmooth_flip" if signs[0] * signs[1] < 0 else "persistence"
+
+
+def doubling(family: Family, u: Any, along: Any, sizes: Sizes) -> Any:
+    """The unit vector along which a point of the 2-cycle leaves a non-smooth flip at u, or None.
+
+    With J and f the derivatives in z and s on the two sides of the border, x' = J_a x + f_a s and
+    x = J_b x' + f_b s; x has to lie on side a and x' on side b, which decides the sign of s.
+    """
+    step = float(sizes.ds_min) * AHEAD
+    one, two = jax.device_get(_slopes(family, u - step * along, u + step * along))
+    normal = np.linalg.svd(two - one)[2][0]
+    eye = np.eye(u.size - 1, dtype=u.dtype)
+    (a, fa), (b, fb) = ((slope[:, :-1] + eye, slope[:, -1]) for slope in (one, two))
+    here = np.append(np.linalg.solve(eye - b @ a, b @ fa + fb), 1)
+    there = np.append(a @ here[:-1] + fa, 1)
+    sides = np.sign([-(normal @ along) * (normal @ here), (normal @ along) * (normal @ there)])
+    return None if sides[0] != sides[1] else sides[0] * here / np.linalg.norm(here)
 
 
 def _brackets(family, a: Node, b: Node, tol: Any, smallest: float) -> list[tuple[Node, Node]]:

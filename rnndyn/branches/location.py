@@ -18,6 +18,7 @@ from rnndyn.branches.arclength import Family, size
 from rnndyn.core.pytree import pytree
 
 ITERATIONS = 25
+TOGETHER = 8  # events that one compiled call locates
 KINDS = ("fold", "branch_point", "flip", "neimark_sacker")
 
 
@@ -45,23 +46,49 @@ class Located:
     angle: jax.Array
 
 
-def located(family: Family, kind: str, u: Any, angle: float, tol: Any) -> tuple[Located, bool]:
-    """The bifurcation of one kind near u (numpy), and whether it is one; a host step.
+def located(family: Family, kind: str, u: Any, angle: Any, tol: Any) -> list[tuple[Located, bool]]:
+    """The bifurcations of one kind near each row of u (k, d + 1), and if they are; a host step.
 
-    `angle` is the guessed argument of its multiplier. The bordered test functions come first; where
-    they are singular, as with a kernel of more than one dimension, the extended system with
-    least-norm steps follows.
+    `angle` (k,) holds the guessed arguments of their multipliers. The bordered test functions come
+    first; where they are singular, as with a kernel of more than one dimension, the extended
+    system with least-norm steps follows.
     """
-    found = None
+    angle = np.asarray(angle, u.dtype)
+    found: list[Any] = [None] * len(u)
+    good = np.zeros(len(u), bool)
     for method in (locate, locate_degenerate):
-        found = jax.device_get(method(family, kind, u, np.asarray(angle, u.dtype)))
-        loose = 64 * float(tol) * max(1.0, float(np.max(np.abs(found.u[:-1]), initial=0)))
-        if found.residual <= loose and np.all(np.isfinite(found.u)):
-            return found, True
-    return found, False
+        left = np.flatnonzero(~good)
+        for rows in (left[i : i + TOGETHER] for i in range(0, len(left), TOGETHER)):
+            padded = np.resize(rows, TOGETHER)
+            answer = jax.device_get(
+                _each(method, family, kind, u[padded], angle[padded], len(rows))
+            )
+            for i, row in enumerate(rows):
+                found[row] = jax.tree.map(lambda a, i=i: a[i], answer)
+                good[row] = _is_root(found[row], tol)
+    return [(one, bool(fine)) for one, fine in zip(found, good, strict=True)]
 
 
-@jax.jit(static_argnames="kind")
+def _is_root(found: Located, tol: Any) -> bool:
+    loose = 64 * float(tol) * max(1.0, float(np.max(np.abs(found.u[:-1]), initial=0)))
+    return bool(found.residual <= loose and np.all(np.isfinite(found.u)))
+
+
+@jax.jit(static_argnames=("method", "kind"))
+def _each(
+    method: Callable, family: Family, kind: str, u: jax.Array, angle: jax.Array, count: Any
+) -> Located:
+    """The method at the first `count` rows, one after another; zeros behind."""
+    found = jax.eval_shape(lambda: method(family, kind, u[0], angle[0]))
+    blank = jax.tree.map(lambda a: jnp.zeros((len(u), *a.shape), a.dtype), found)
+
+    def step(i, found):
+        one = method(family, kind, u[i], angle[i])
+        return jax.tree.map(lambda a, b: a.at[i].set(b), found, one)
+
+    return jax.lax.fori_loop(0, count, step, blank)
+
+
 def locate(family: Family, kind: str, u: jax.Array, angle: jax.Array) -> Located:
     """The bifurcation near u by its bordered test function, in d + 1 or d + 2 unknowns."""
     root, null = bordered.solve(family, kind, u, angle)
@@ -69,7 +96,6 @@ def locate(family: Family, kind: str, u: jax.Array, angle: jax.Array) -> Located
     return _described(family, kind, root, residual, bordered.critical_vectors(kind, null))
 
 
-@jax.jit(static_argnames="kind")
 def locate_degenerate(family: Family, kind: str, u: jax.Array, angle: jax.Array) -> Located:
     """The bifurcation near u by an extended system, in 2 d + 1 to 3 d + 2 unknowns."""
     system, guess = {

@@ -1,7 +1,9 @@
 """Eigenvalues along a branch, at every point or only where a crossing could hide. A host step.
 
 At d = 64 the eigenvalues of a point cost four times as much as finding the point, and most of
-them say only that nothing has happened.
+them say only that nothing has happened. What the sweep has at hand says as much at most points:
+the signs of determinants, which show each passage through +1 or -1, and the sums tr J and tr J^2,
+which a pair cannot leave and come back without.
 """
 
 from typing import Any
@@ -19,10 +21,9 @@ _CHUNK = 2**22  # numbers of all Jacobians that are held at once
 def spectra(family: Family, nodes: Any, *, near: bool) -> Any:
     """Eigenvalues of dF/dz (n, d) at nodes in order; NaN in the rows that were left out.
 
-    With `near`, every eighth point and the two ends come first. Between two of them all points in
-    the middle follow, recursively, unless the step is calm: the tangent and the bordered
-    determinant keep their signs, and each eigenvalue, matched to its successor, has moved by less
-    than its distance from the unit circle.
+    With `near`, every eighth point and the two ends come first, and both points of a step over
+    which a determinant or the direction of the parameter changes its sign. Between two of them
+    the point in the middle follows, recursively, unless the stretch is calm (see `_Path`).
     """
     n, width = nodes.u.shape
     values = np.full((n, width - 1), np.nan + 0j, np.result_type(nodes.u, np.complex64))
@@ -31,30 +32,126 @@ def spectra(family: Family, nodes: Any, *, near: bool) -> Any:
         return values
     flips = np.flatnonzero(changes(nodes))
     wanted = {*range(0, n, STRIDE), n - 1, *flips, *(flips + 1)}
+    path = _Path(nodes, values)
     known: list[int] = []
     while wanted:
         rows = np.array(sorted(wanted))
         values[rows] = _eigenvalues(family, nodes.u[rows])
         known = sorted({*known, *wanted})
         wanted = {
-            (i + j) // 2
-            for i, j in zip(known[:-1], known[1:], strict=True)
-            if j > i + 1 and not _calm(values[i], values[j])
+            (known[k] + known[k + 1]) // 2
+            for k in range(len(known) - 1)
+            if known[k + 1] > known[k] + 1 and not path.calm(known, k)
         }
     return values
 
 
+class _Path:
+    """Whether an eigenvalue can have crossed the circle between points whose spectra are known.
+
+    Not if, first, each stays on its side of the circle on a straight way from one of the two
+    points to the next, by a margin of twice the distance (s_j - s_i)^2 |lambda''| / 8 that it can
+    be off that way (s is the arclength and lambda'' the larger of the second divided differences
+    with the known points before and behind); and if, second, the sums of the eigenvalues and of
+    their squares follow the cubics through those four points to within the least margin. (A pair
+    at angle a that leaves by e and comes back changes them by 2 e cos a and 4 e cos 2 a, of which
+    one is above e in size.)
+    """
+
+    def __init__(self, nodes: Any, values: Any) -> None:
+        lengths = np.linalg.norm(np.diff(nodes.u, axis=0), axis=1)
+        self.along = np.append(0.0, np.cumsum(lengths))
+        self.sums, self.values = nodes.sums, values
+        self.matches: dict[tuple[int, int], Any] = {}
+
+    def calm(self, known: list[int], k: int) -> bool:
+        i, j = known[k], known[k + 1]
+        a, b = self.values[i], self.values[j][self._order(i, j)]
+        if np.any((np.abs(a) > 1) != (np.abs(b) > 1)):
+            return False
+        margin = _margins(a, b)
+        if not np.all(2 * self._bend(known, k) < margin):
+            return False
+        around = known[max(0, k - 1) : k + 3]
+        inside = np.arange(i + 1, j)
+        expected = _interpolated(self.along[around], self.sums[around], self.along[inside])
+        return bool(np.max(np.abs(expected - self.sums[inside])) <= np.min(margin))
+
+    def _bend(self, known: list[int], k: int) -> Any:
+        """How far each eigenvalue can be off its straight way from known[k] to the next."""
+        i, j = known[k], known[k + 1]
+        order, s = self._order(i, j), self.along
+        a, b = self.values[i], self.values[j][order]
+        slope, width = (b - a) / (s[j] - s[i]), s[j] - s[i]
+        second = np.zeros(len(a)) if len(known) > 2 else np.abs(slope) / width
+        if k > 0:
+            h = known[k - 1]
+            before = np.empty_like(a)
+            before[self._order(h, i)] = self.values[h]
+            second = np.abs(slope - (a - before) / (s[i] - s[h])) / (s[j] - s[h])
+        if k + 2 < len(known):
+            m = known[k + 2]
+            after = self.values[m][self._order(j, m)][order]
+            behind = np.abs((after - b) / (s[m] - s[j]) - slope) / (s[m] - s[i])
+            second = np.maximum(second, behind)
+        return second * width**2 / 4
+
+    def _order(self, i: int, j: int) -> Any:
+        """The eigenvalues at j in the order of those at i."""
+        if (i, j) not in self.matches:
+            self.matches[i, j] = _assigned(self.values[i], self.values[j])
+        return self.matches[i, j]
+
+
+def _margins(a: Any, b: Any) -> Any:
+    """Distance of the straight ways from a to b, on one side of the circle, from it."""
+    step = b - a
+    square = np.abs(step) ** 2
+    at = np.clip(-(a.conj() * step).real / np.where(square > 0, square, 1), 0, 1)
+    return np.where(np.abs(a) > 1, np.abs(a + at * step) - 1, 1 - np.maximum(np.abs(a), np.abs(b)))
+
+
+def _interpolated(s: Any, values: Any, at: Any) -> Any:
+    """The polynomial through the values (k, m) at s, (n, m)."""
+    basis = [
+        np.prod([(at - s[j]) / (s[i] - s[j]) for j in range(len(s)) if j != i], axis=0)
+        for i in range(len(s))
+    ]
+    return np.stack(basis, axis=1) @ values
+
+
 def changes(nodes: Any) -> Any:
-    """Whether the tangent's parameter component or the determinant changes sign, (n - 1,)."""
+    """Whether the parameter turns or a determinant changes its sign, (n - 1,)."""
     turned = nodes.tangent[:, -1] >= 0
     branched = nodes.orientation >= 0
-    return (turned[1:] != turned[:-1]) | (branched[1:] != branched[:-1])
+    alternated = nodes.alternation >= 0
+    return np.any([x[1:] != x[:-1] for x in (turned, branched, alternated)], axis=0)
 
 
 def matched(before: Any, after: Any) -> tuple[Any, Any]:
     """Eigenvalues at two points, in an order of least total distance."""
-    rows, columns = linear_sum_assignment(np.abs(before[:, None] - after[None]))
-    return before[rows], after[columns]
+    return before, after[_assigned(before, after)]
+
+
+def _assigned(before: Any, after: Any) -> Any:
+    """The order of least total distance from `before`.
+
+    Of complex pairs, which stand side by side, the upper members suffice unless one turns real.
+    """
+    one, two = (np.flatnonzero(values.imag >= 0) for values in (before, after))
+    if one.size == two.size:
+        columns = two[_least(before[one], after[two])]
+        paired = before.imag[one] > 0
+        if np.array_equal(paired, after.imag[columns] > 0):
+            order = np.empty(len(before), int)
+            order[one] = columns
+            order[one[paired] + 1] = columns[paired] + 1
+            return order
+    return _least(before, after)
+
+
+def _least(before: Any, after: Any) -> Any:
+    return linear_sum_assignment(np.abs(before[:, None] - after[None]))[1]
 
 
 def unstable(values: Any) -> Any:
@@ -62,13 +159,6 @@ def unstable(values: Any) -> Any:
     count = np.sum(np.abs(values) >= 1, axis=1)
     rows = np.where(np.isnan(values[:, 0]), 0, np.arange(len(values)))
     return count[np.maximum.accumulate(rows)]
-
-
-def _calm(before: Any, after: Any) -> bool:
-    a, b = matched(before, after)
-    margin = np.minimum(np.abs(np.abs(a) - 1), np.abs(np.abs(b) - 1))
-    same = (np.abs(a) > 1) == (np.abs(b) > 1)
-    return bool(np.all(same & (np.abs(a - b) <= margin)))
 
 
 def _eigenvalues(family: Family, points: Any) -> Any:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnndyn.branches import kinks
 from rnndyn.branches.arclength import Family, correct_at
 from rnndyn.branches.branch import Branch
 from rnndyn.branches.continuation import pose
@@ -29,17 +30,20 @@ def switch_branch(
 ) -> tuple[Branch, ...]:
     """Follow the other branches at a branch point, or the doubled cycle at a flip.
 
+    Also at a flip where the branch crosses a kink of the map ("nonsmooth_flip").
+
     At a branch point the kernel of G_u has two dimensions, and its vectors t with
     psi . G_uu(t, t) = 0, psi the left null vector, are the tangents of the branches through it
     (the algebraic bifurcation equation: Keller 1977). At a flip of a k-cycle the doubled cycle
-    leaves along the critical vector q of A q = -q, at one parameter to second order.
+    leaves along the critical vector q of A q = -q, at one parameter to second order. At a kink
+    the doubled cycle grows linearly, with one point on either side of the border.
 
     Parameters
     ----------
     family : callable
         The family of maps in whose branch the event was found.
     event : Event
-        A located "branch_point" or "flip".
+        A located "branch_point", "flip", or "border_collision" of criticality "nonsmooth_flip".
     span : (low, high)
         For the new branches.
     step : float
@@ -71,16 +75,18 @@ def switch_branch(
     _require_switchable(event)
     low, high = span
     validation.require_range("event.parameter", float(event.parameter), low, high, "widen the span")
-    period = event.period * (2 if event.kind == "flip" else 1)
+    period = event.period * (1 if event.kind == "branch_point" else 2)
     problem = pose(family, event.z, span=span, period=period, **options)
     if int(event.multiplicity) > 1:
         return ()
     s = (event.parameter - problem.family.low) / problem.family.width
     u = np.append(event.z, s)
+    along = np.append(event.tangent[:-1], event.tangent[-1] / problem.family.width)
     if event.kind == "flip":
         found = jax.device_get(_doubling(problem.iterated(event.period), u))
+    elif event.kind == "border_collision":
+        found = kinks.doubling(problem.iterated(event.period), u, along, problem.sizes)
     else:
-        along = np.append(event.tangent[:-1], event.tangent[-1] / problem.family.width)
         kernel, form = jax.device_get(_form(problem.iterated(), u))
         found = _other(kernel, form, along)
     return () if found is None else _entered(problem, u, found, step)
@@ -144,7 +150,8 @@ def _require_switchable(event: Event) -> None:
         "neimark_sacker": "the invariant circle that is born here is no cycle",
         "border_collision": "the branch goes on through a kink by itself",
     }.get(event.kind, "see Event.kind")
-    if event.kind not in ("branch_point", "flip"):
+    doubles = event.criticality == "nonsmooth_flip"
+    if event.kind not in ("branch_point", "flip") and not doubles:
         got = repr(event.kind)
         raise ValueError(validation.sentence("event", "a branch point or a flip", got, advice))
     if int(event.status) != 0:

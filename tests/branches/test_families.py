@@ -81,6 +81,48 @@ def test_near_looks_at_every_point_around_a_crossing():
     assert known.mean() < 0.5
 
 
+BUMP = 0.04  # width in p of an excursion that lies between two points eight steps apart
+
+
+def bump(angle, p):
+    """Multipliers r exp(+-i angle), r = 0.9 but for a bump of 1.1 at p = 1/2."""
+    return rd.Map(_bump, (angle, p))
+
+
+def _bump(z, args):
+    angle, p = args
+    return (0.9 + 0.2 * jnp.exp(-(((p - 0.5) / BUMP) ** 2))) * families.rotation(angle) @ z
+
+
+def dip(p):
+    """A multiplier of -0.9 that dips to -1.1 at p = 1/2, and two that keep tr J and tr J^2."""
+    return rd.Map(_dip, p)
+
+
+def _dip(z, p):
+    shift = 0.2 * jnp.exp(-(((p - 0.5) / BUMP) ** 2))
+    apart = jnp.sqrt(0.36 - 0.9 * shift - 0.75 * shift**2)
+    return jnp.stack([-0.9 - shift, 0.5 * shift + apart, 0.5 * shift - apart]) * z
+
+
+@pytest.mark.parametrize(
+    "family, d, kind",
+    [
+        (Partial(bump, jnp.asarray(1.1)), 2, "neimark_sacker"),
+        (Partial(bump, jnp.asarray(np.pi / 4)), 2, "neimark_sacker"),  # tr J^2 is 0 throughout
+        (Partial(bump, jnp.asarray(np.pi / 2)), 2, "neimark_sacker"),  # tr J is
+        (dip, 3, "flip"),  # det(J + I) alone shows it
+    ],
+)
+def test_near_sees_what_goes_out_and_comes_back_within_a_stride(family, d, kind):
+    options = {"span": (0.0, 1.0), "eigenvalues": "near"}
+    branch = rd.continuation(family, jnp.zeros(d), **options)
+    assert [event.kind for event in branch.events] == [kind] * 2
+    half = BUMP * np.sqrt(np.log(2))
+    close([float(event.parameter) for event in branch.events], [0.5 - half, 0.5 + half])
+    assert np.isnan(np.asarray(branch.eigenvalues)[:, 0]).any()
+
+
 def test_near_leaves_out_eigenvalues_but_no_event_and_no_stability():
     rng = np.random.default_rng(3)
     weights, bias = rng.normal(size=(16, 16)) / 4, 0.1 * rng.normal(size=16)
@@ -99,7 +141,8 @@ def test_near_leaves_out_eigenvalues_but_no_event_and_no_stability():
 @pytest.mark.parametrize("imag", [1.0, -1.0])
 def test_a_pair_that_turns_real_across_the_circle_is_looked_at_again(imag):
     """Whichever of the pair is matched to the eigenvalue that has come inside."""
-    node = Node(np.zeros(3), np.array([0.0, 0.0, 1.0]), np.ones(()), np.zeros(()))
+    one, two = np.ones(()), np.zeros(2)
+    node = Node(np.zeros(3), np.array([0.0, 0.0, 1.0]), one, np.zeros(()), two, one)
     before = Spot(node, np.array([-1.24 + 0.09j * imag, -1.24 - 0.09j * imag]))
     for after in ([-1.54 + 0j, -0.996 + 0j], [-0.996 + 0j, -1.54 + 0j]):
         candidates, clear = _candidates(before, Spot(node, np.array(after)))

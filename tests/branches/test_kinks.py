@@ -49,11 +49,17 @@ def point(sides, mu):
 
 
 def has_two_cycle(sides, mu):
-    """Whether the cycle through both sides exists: one linear system, and the signs of x."""
+    """Whether the cycle through both sides exists, by the signs of x."""
+    left, right = two_cycle(sides, mu)[:, 0]
+    return bool(left < 0 < right)
+
+
+def two_cycle(sides, mu):
+    """The points (left, right) of the cycle through both sides: one linear system."""
     left, right = (np.array([[tau, 1.0], [-delta, 0.0]]) for tau, delta in sides)
     whole = np.block([[np.eye(2), -right], [-left, np.eye(2)]])
     x = np.linalg.solve(whole, [mu, 0.0, mu, 0.0])
-    return bool(x[0] < 0 < x[2])
+    return x.reshape(2, 2)
 
 
 @pytest.mark.precision
@@ -92,6 +98,37 @@ def test_the_border_collision_normal_form(sides, start, kind):
     assert min(np.abs(got - want).max(), np.abs(got[::-1] - want).max()) < tol("event_position")
 
 
+@pytest.mark.parametrize("mu, side", [(-1.0, 0), (1.0, 1)])
+def test_the_cycle_that_is_born_at_a_border_is_followed(mu, side):
+    """P21: linear in mu from the event on, as the linear system of its two points says."""
+    sides = [(0.5, 0.3), (-1.5, 0.4)]
+    family, span = Partial(normal_form, jnp.array(sides)), (-1.0, 1.0)
+    branch = rd.continuation(family, jnp.asarray(point(sides, mu)[side]), span=span, start=mu)
+    (doubled,) = rd.switch_branch(family, branch.events[0], span=span)
+    assert doubled.period == 2 and sorted(doubled.stop) == ["left_span", "shorter_period"]
+    assert int(doubled.status) == 0 and doubled.events == ()
+    p = np.asarray(doubled.parameter)
+    assert np.all(p > 0) and p.min() < tol("end_at_kink") and p.max() == 1
+    orbit = np.asarray(doubled.orbit)
+    orbit = orbit if orbit[-1, 0, 0] < 0 else orbit[:, ::-1]
+    want = two_cycle(sides, 1.0) * p[:, None, None]
+    assert np.abs(orbit - want).max() < tol("event_position")
+
+
+def test_the_two_cycle_of_a_skew_tent_is_born_at_its_kink():
+    """x_R = mu (1 + a) / (1 - a b) > 0 > x_L = mu (1 + b) / (1 - a b), for mu > 0 and b < -1."""
+    a, b = 0.5, -1.5
+    family = Partial(rd.maps.skew_tent, jnp.asarray(a), jnp.asarray(b))
+    branch = rd.continuation(family, jnp.array([-2.0]), span=(-1.0, 1.0))
+    (event,) = branch.events
+    assert event.criticality == "nonsmooth_flip"
+    (doubled,) = rd.switch_branch(family, event, span=(-1.0, 1.0))
+    p = np.asarray(doubled.parameter)
+    want = np.array([1 + b, 1 + a]) / (1 - a * b) * p[:, None]
+    assert np.abs(np.sort(doubled.orbit[..., 0], axis=1) - want).max() < tol("event_position")
+    assert p.max() == 1 and bool(doubled.stable[-1])
+
+
 def test_every_border_of_a_relu_network_is_an_event():
     """Against NumPy: pre-activations vanish at the events and change sign nowhere else."""
     rng = np.random.default_rng(1)
@@ -119,6 +156,35 @@ def test_a_small_kink_within_a_step_is_seen_and_a_smooth_bend_is_not():
     close([float(event.parameter), float(event.z[0])], [0.3, 0.6])
     smooth = rd.continuation(hinted, jnp.zeros(1), span=(0.0, 1.0))
     assert smooth.events == () and smooth.stop == ("left_span", "left_span")
+
+
+def diamond(centre, p):
+    """The fixed points are the square |z - c| + |p| = 1; its corners are kinks of the map."""
+    return rd.Map(_diamond, (centre, p))
+
+
+def _diamond(z, args):
+    centre, p = args
+    return z + 0.3 * (1 - jnp.abs(z - centre) - jnp.abs(p))
+
+
+@pytest.mark.parametrize("start, side", [(0.3, 1), (-0.5, -1)])
+def test_a_branch_that_closes_across_kinks_goes_round_once(start, side):
+    """Two corners are folds, where 1 - 0.3 sign(z - c) passes 1; at the others p changes sign."""
+    family = Partial(diamond, jnp.asarray(0.25))
+    z0 = jnp.array([0.25 + side * (1 - abs(start))])
+    branch = rd.continuation(family, z0, span=(-2.0, 2.0), start=start)
+    assert branch.stop == ("closed", "closed") and int(branch.status) == 0
+    corners = np.array([(float(e.parameter), float(e.z[0]) - 0.25) for e in branch.events])
+    close(corners, np.round(corners))
+    assert sorted(np.round(corners).tolist()) == [[-1, 0], [0, -1], [0, 1], [1, 0]]
+    named = {round(float(e.parameter)): e.criticality for e in branch.events}
+    assert named == {-1: "nonsmooth_fold", 0: "persistence", 1: "nonsmooth_fold"}
+    z, p = np.asarray(branch.z)[:, 0] - 0.25, np.asarray(branch.parameter)
+    assert np.abs(np.abs(z) + np.abs(p) - 1).max() < tol("branch_residual")
+    turns = np.diff(np.unwrap(np.arctan2(z, p)))
+    assert np.all(turns * np.sign(turns[0]) > 0) and abs(abs(turns.sum()) - 2 * np.pi) < 1e-6
+    assert np.array_equal(branch.z[0], branch.z[-1])
 
 
 def hinted(p):

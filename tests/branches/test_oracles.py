@@ -11,6 +11,7 @@ from rnndyn.cells.gru import GRUParams
 from tests.branches import families
 from tests.branches.test_continuation import close, settle
 from tests.branches.test_kinks import normal_form
+from tests.tolerances import tol
 
 
 def gru(turn, gain):
@@ -34,6 +35,16 @@ def _bistable_in_a(h, a):
 def ctrnn_centred(w):
     """Euler steps of 1/10 with I = -w/2, so that y = 0 is fixed."""
     return families.ctrnn(w, -0.5 * w)
+
+
+def euler(w, dt, current):
+    """Euler steps dt of y' = -y + w sigma(y) + I."""
+    return rd.Map(_euler, (w, dt, current))
+
+
+def _euler(y, args):
+    w, dt, current = args
+    return y + dt * (-y + w * jax.nn.sigmoid(y) + current)
 
 
 def right_trace(trace):
@@ -96,6 +107,29 @@ def test_euler_steps_flip_where_the_continuous_unit_does_not():
     """P16: w = 4 (dt - 2) / dt = -76 at dt = 1/10; c = dt w s'''(0) / 6 with s''' = -1/8."""
     branch = rd.continuation(ctrnn_centred, jnp.zeros(1), span=(-80.0, -70.0))
     check(branch, ("flip", "supercritical", -76.0, 7.6 / 48))
+
+
+@pytest.mark.parametrize("dt", [0.1, 0.5])
+def test_folds_of_euler_steps_do_not_depend_on_the_step(dt):
+    """P16 at w = 5; only the flips move with dt."""
+    family = Partial(euler, jnp.asarray(5.0), jnp.asarray(dt))
+    branch = rd.continuation(family, settle(family(-3.0), [-2.6], 400), span=(-3.0, -2.0))
+    events = sorted(float(event.parameter) for event in branch.events)
+    assert [event.kind for event in branch.events] == ["fold"] * 2
+    close(events, [-2.655610338630688, -2.344389661369312])
+
+
+@pytest.mark.parametrize("method, status", [("arclength", -2), ("natural", -5)])
+def test_a_point_that_goes_to_infinity_has_a_status_and_no_event(method, status):
+    """P21, the degenerate transcritical point tau = 1 + delta: x = mu / (1 - tau + delta)."""
+    branch = rd.continuation(
+        right_trace, jnp.array([1.0, -0.4]) / 0.9, span=(0.5, 2.0), method=method, max_points=200
+    )
+    assert int(branch.status) == status and branch.events == ()
+    gap = 1.4 - np.asarray(branch.parameter)
+    assert np.all(gap > 0) and np.all(np.isfinite(branch.z))
+    off = np.abs(np.asarray(branch.z) * gap[:, None] - [1.0, -0.4]) / gap[:, None]
+    assert np.all(off <= tol("branch_residual") * (1 + np.abs(branch.z)) / gap[:, None])
 
 
 @pytest.mark.parametrize(
