@@ -60,9 +60,17 @@ def attention(z):
     return jnp.abs(weights @ keys) / (1 + z * z) + jnp.minimum(z**3, z[::-1])
 
 
-@pytest.mark.parametrize("name", ["vanilla", "irnn", "attention"])
-def test_what_a_map_does_is_within_its_slopes(name):
-    function, z = (attention, held("gru")[1]) if name == "attention" else held(name)
+def product(z):
+    return z * z[::-1]
+
+
+def ratio(z):
+    return (2 + z) / (3 + z[::-1])
+
+
+@pytest.mark.parametrize("which", ["vanilla", "irnn", attention, product, ratio])
+def test_what_a_map_does_is_within_its_slopes(which):
+    function, z = held(which) if isinstance(which, str) else (which, held("gru")[1])
     size, d = 0.05, z.size
 
     @jax.jit
