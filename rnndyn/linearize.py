@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnndyn.cells.base import Cell
+from rnndyn.cells.containers import require_params
 from rnndyn.core import validation
 from rnndyn.core.dependence import dependence
 from rnndyn.core.pytree import flatten, pytree, static
@@ -377,6 +378,12 @@ def _along_run(cell: Cell, params: Any, run: Trajectory | None) -> MatrixFree:
     if not isinstance(run, Trajectory):
         advice = "pass run = rd.simulate(cell, params, inputs)"
         raise TypeError(validation.sentence("run", "a Trajectory", repr(type(run)), advice))
+    require_params(cell, params)
+    advice = "pass the run of this cell with these params"
+    like = jax.eval_shape(cell.initial_state, params)
+    expected, got = (jax.tree.structure(tree) for tree in (like, run.states))
+    if expected != got:
+        raise ValueError(validation.sentence("run.states", str(expected), str(got), advice))
     states = jax.tree.map(lambda leaf: leaf[:-1], run.states)
     data = (states, run.inputs, run.keys)
     hidden = hidden_indices(cell, params)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from rnndyn.cells.base import Cell
-from rnndyn.cells.containers import require_cell
+from rnndyn.cells.containers import require_cell, require_params
 from rnndyn.core import validation
 from rnndyn.core.pytree import flatten, pytree, specification, static, unflatten
 
@@ -122,9 +122,11 @@ def hold(cell: Cell, params: Any, x: jax.Array) -> Map:
         expected, got = "a cell whose clock returns", f"{type(cell).__name__}, with period None"
         advice = "its step depends on absolute time, so it has no autonomous map; linearize a run"
         raise ValueError(validation.sentence("cell", expected, got, advice))
+    require_params(cell, params)
+    x = jnp.asarray(x)
     validation.require_shape("x", x, (cell.input_size,), "hold one input of the cell's input_size")
     validation.require_real("x", x)
-    return Map(HeldCell(cell), (params, jnp.asarray(x)))
+    return Map(HeldCell(cell), (params, x))
 
 
 def iterate(map_: Map, n: int) -> Map:
@@ -146,6 +148,7 @@ def iterate(map_: Map, n: int) -> Map:
     >>> float(rd.iterate(rd.maps.logistic(2.0), 2)(jnp.array([0.25]))[0])
     0.46875
     """
+    _require_map(map_)
     n = validation.require_int("n", n, 1, "a cycle has at least one point")
     if isinstance(map_.rule, Iterated):
         return Map(Iterated(map_.rule.rule, map_.rule.n * n), map_.args)
@@ -171,11 +174,18 @@ def orbit(map_: Map, z0: jax.Array, steps: int) -> jax.Array:
     >>> rd.orbit(rd.maps.logistic(2.0), jnp.array([0.25]), 2).ravel().tolist()
     [0.25, 0.375, 0.46875]
     """
+    _require_map(map_)
     steps = validation.require_int("steps", steps, 0, "0 gives the start alone")
     z0 = jnp.asarray(z0)
     validation.require_shape("z0", z0, ("d",), "pass one flat vector and vmap over several")
     validation.require_real("z0", z0)
     return _orbit(map_, z0, steps)
+
+
+def _require_map(map_: Any) -> None:
+    if not isinstance(map_, Map):
+        advice = "wrap a function of z and args as rd.Map(rule, args), hold a cell by rd.hold"
+        raise TypeError(validation.sentence("map_", "a Map", repr(map_), advice))
 
 
 @jax.jit(static_argnames="steps")

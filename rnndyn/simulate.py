@@ -9,7 +9,7 @@ import numpy as np
 from jax.core import Tracer
 
 from rnndyn.cells.base import Cell
-from rnndyn.cells.containers import Bidirectional, Directions
+from rnndyn.cells.containers import Bidirectional, Directions, require_cell, require_params
 from rnndyn.core import status, validation
 from rnndyn.core.pytree import flatten, pytree, specification, unflatten
 from rnndyn.evaluation import (
@@ -131,6 +131,8 @@ def simulate(
     validation.require_choice("parallel", parallel, (None, True, False))
     if isinstance(cell, Bidirectional):
         return _both_directions(cell, params, inputs, state, key, parallel)
+    require_cell("cell", cell)
+    require_params(cell, params)
     start = cell.initial_state(params)
     inputs = jnp.asarray(inputs)
     advice = "pass one sequence, time first, and vmap over several"

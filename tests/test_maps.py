@@ -172,3 +172,18 @@ def test_misuse_says_what_to_do():
             call()
     with pytest.raises(TypeError, match="^`x`: expected real floating-point values, got dtype int"):
         rd.hold(cell, params, jnp.zeros(3, int))
+
+
+@pytest.mark.parametrize(
+    "call", [lambda f: rd.iterate(f, 2), lambda f: rd.orbit(f, jnp.ones(2), 3)]
+)
+def test_a_function_is_no_map(call):
+    with pytest.raises(TypeError, match="^`map_`: expected a Map, got <ufunc .sin.>; .*rd.Map"):
+        call(np.sin)
+
+
+def test_a_list_can_be_held():
+    cell = rd.cells.Vanilla(3, 5)
+    params, z = cell.init(jax.random.key(0)), jnp.ones(5)
+    listed, array = (rd.hold(cell, params, x)(z) for x in ([1.0, 2.0, 3.0], jnp.arange(1.0, 4.0)))
+    assert np.array_equal(listed, array)

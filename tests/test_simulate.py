@@ -136,3 +136,39 @@ def test_misuse_says_what_to_do(params, inputs):
     state = type(CELL.initial_state(params))
     with pytest.raises(ValueError, match=r"^`state\.h`: expected shape \(5,\), got \(4,\); start"):
         rd.simulate(CELL, params, inputs, state(h=jnp.zeros(4)))
+
+
+GRU, LSTM = rd.cells.GRU(3, 5), rd.cells.LSTM(3, 6)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda cell, params, run: rd.simulate(cell, params, run.inputs),
+        lambda cell, params, run: rd.linearize(cell, params, run),
+        lambda cell, params, run: rd.hold(cell, params, jnp.zeros(3)),
+    ],
+    ids=["simulate", "linearize", "hold"],
+)
+def test_params_of_another_cell_are_refused(call, params, inputs):
+    """And those of another size, and a stack of them; a class is no cell."""
+    run = rd.simulate(CELL, params, inputs)
+    advice = "; pass params = cell.init(key) of this very cell, and vmap over several."
+    larger = LSTM.init(jax.random.key(0))
+    several = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params)
+    for given, expected in (
+        (GRU.init(jax.random.key(0)), "`params`: expected Affine, the params of Vanilla, got GRU"),
+        (None, f"`params`: expected Affine, the params of Vanilla, got NoneType{advice}"),
+        (larger, f"`params.w_x`: expected shape (5, 3), got (24, 3){advice}"),
+        (several, f"`params.w_x`: expected shape (5, 3), got (2, 5, 3){advice}"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=f"^{re.escape(expected)}"):
+            call(CELL, given, run)
+    with pytest.raises(TypeError, match="expected a Cell"):
+        call(rd.cells.Vanilla, params, run)
+
+
+def test_the_run_of_another_cell_is_refused(params, inputs):
+    run = rd.simulate(CELL, params, inputs)
+    with pytest.raises(ValueError, match="^`run.states`: expected PyTreeDef.*pass the run of this"):
+        rd.linearize(LSTM, LSTM.init(jax.random.key(0)), run)

@@ -1,5 +1,6 @@
 """Cells made of cells: layers on top of each other, and two directions side by side."""
 
+import functools
 import math
 from typing import Any, ClassVar
 
@@ -215,6 +216,26 @@ def require_cell(name: str, cell: Any) -> None:
     if not isinstance(cell, Cell):
         advice = "pass for example rd.cells.LSTM(3, 8)"
         raise TypeError(validation.sentence(name, "a Cell", repr(cell), advice))
+
+
+def require_params(cell: Cell, params: Any) -> None:
+    """Raise unless params have the class and the shapes of those that the cell draws."""
+    drawn = _drawn(cell)
+    advice = "pass params = cell.init(key) of this very cell, and vmap over several"
+    same = jax.tree.structure(params) == jax.tree.structure(drawn)
+    if not same and type(params) is not type(drawn):
+        expected = f"{type(drawn).__name__}, the params of {type(cell).__name__}"
+        raise TypeError(validation.sentence("params", expected, type(params).__name__, advice))
+    if same:
+        pairs = zip(jax.tree.leaves_with_path(drawn), jax.tree.leaves(params), strict=True)
+        for (path, want), leaf in pairs:
+            name = "params" + jax.tree_util.keystr(path)
+            validation.require_shape(name, leaf, want.shape, advice)
+
+
+@functools.lru_cache(maxsize=128)
+def _drawn(cell: Cell) -> Any:
+    return jax.eval_shape(cell.init, jax.random.key(0))
 
 
 def require_size(name: str, got: int, want: int) -> None:

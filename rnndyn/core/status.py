@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnndyn.core import validation
+
 
 class Status(enum.IntEnum):
     """What became of one item.
@@ -52,6 +54,8 @@ def describe(status: int) -> str:
     >>> describe(-2)
     'step budget ended; increase max_steps or loosen tol'
     """
+    advice = "pass one entry of a result's status"
+    validation.require_choice("status", int(status), [int(code) for code in Status], advice)
     return _SENTENCES[Status(int(status))]
 
 
@@ -77,7 +81,13 @@ def check(result: Any) -> Any:
     ------
     NotConverged
         With the number of items per status.
+    TypeError
+        If there is no `status` to check.
     """
+    if not hasattr(result, "status"):
+        advice = "pass the result itself, for example that of rd.fixed_points"
+        said = validation.sentence("result", "a result with a status", repr(type(result)), advice)
+        raise TypeError(said)
     codes, counts = np.unique(np.asarray(result.status), return_counts=True)
     if np.any(codes != Status.CONVERGED):
         total = int(counts.sum())

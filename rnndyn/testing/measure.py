@@ -31,7 +31,7 @@ def _examples(
     cell: Cell, data: tuple[int, ...], impl: Any, dtype: Any
 ) -> tuple[Any, Any, jax.Array]:
     del dtype  # tells what is kept in one precision from what is asked for in another
-    key = jax.random.wrap_key_data(np.array(data, np.uint32), impl=impl)
+    key = jax.random.wrap_key_data(jnp.array(data, jnp.uint32), impl=impl)
     drawn = [cell.init(jax.random.fold_in(key, number)) for number in range(CANDIDATES)]
     params = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *drawn)
     noise = functools.partial(gaussian, key, dtype=jax.tree.leaves(params)[0].dtype)
@@ -186,7 +186,7 @@ def products(free: Any, v: jax.Array) -> tuple[jax.Array, jax.Array]:
     return push(free.slices), pull(free.slices)
 
 
-def smoothest(fine: jax.Array, coarse: jax.Array) -> int:
+def smoothest(fine: np.ndarray, coarse: np.ndarray) -> int:
     """The point whose differences depend least on their length: no kink between its ends."""
     return int(np.argmin(np.abs(fine - coarse).reshape(len(fine), -1).max(axis=1)))
 
@@ -200,7 +200,7 @@ def close(what: str, got: Any, expected: Any, multiple: float) -> None:
     _within(what, got, expected, multiple * float(jnp.finfo(expected.dtype).eps))
 
 
-def close_to_differences(what: str, got: jax.Array, expected: jax.Array) -> None:
+def close_to_differences(what: str, got: Any, expected: Any) -> None:
     _within(what, got, expected, _DIFFERENCES * float(jnp.finfo(expected.dtype).eps) ** (2 / 3))
 
 

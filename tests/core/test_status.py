@@ -16,8 +16,16 @@ def test_every_code_has_a_sentence(status):
 
 
 def test_an_unknown_code_is_an_error():
-    with pytest.raises(ValueError):
+    said = (
+        "`status`: expected one of 0, -1, -2, -3, -5, got 7; pass one entry of a result's status."
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
         rd.describe(7)
+
+
+def test_what_has_no_status_cannot_be_checked():
+    with pytest.raises(TypeError, match="^`result`: expected a result with a status, got <class"):
+        rd.check(jnp.zeros(3))
 
 
 def test_check_returns_a_good_result():
