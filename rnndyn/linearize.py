@@ -251,8 +251,7 @@ class MatrixFree(Linearization):
 @jax.jit
 def _form(free: MatrixFree) -> jax.Array:
     def jacobian(at):
-        z, data = at
-        return jax.jacfwd(free.rule)(z, data, free.args)
+        return jax.jacfwd(free.rule)(*at, free.args)
 
     return jax.lax.map(jacobian, free.slices, batch_size=_at_once(free, free.size))
 
@@ -280,13 +279,10 @@ def _layout(free: MatrixFree) -> Layout | None:
     """How to store Jacobians in parts, read off the step's trace; None if it does not pay."""
     if free.size < _LEAST_SIZE or free.steps == 0:
         return None
-    leaves, structure = jax.tree.flatten((*jax.tree.map(_first, free.slices), free.args))
+    point = jax.eval_shape(lambda slices: jax.tree.map(lambda leaf: leaf[0], slices), free.slices)
+    leaves, structure = jax.tree.flatten((*point, free.args))
     shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for x in leaves)
     return _traced_layout(free.rule, structure, shapes)
-
-
-def _first(leaf: jax.Array) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
 
 
 @functools.lru_cache(maxsize=128)
@@ -395,12 +391,10 @@ def hidden_indices(cell: Cell, params: Any) -> tuple[int, ...]:
     shapes, structure = jax.tree.flatten(jax.eval_shape(cell.initial_state, params))
     numbered, start = [], 0
     for leaf in shapes:  # counted on the host: there is nothing to compile
-        if jnp.issubdtype(leaf.dtype, jnp.inexact):
-            size = math.prod(leaf.shape)
-            numbered.append(np.arange(start, start + size, dtype=float).reshape(leaf.shape))
-            start += size
-        else:
-            numbered.append(np.zeros(leaf.shape, leaf.dtype))
+        size, counts = math.prod(leaf.shape), jnp.issubdtype(leaf.dtype, jnp.inexact)
+        numbers = start + np.arange(size, dtype=float) if counts else np.zeros(size, leaf.dtype)
+        numbered.append(numbers.reshape(leaf.shape))
+        start += size * counts
     with jax.ensure_compile_time_eval():
         hidden = cell.hidden(jax.tree.unflatten(structure, [jnp.asarray(n) for n in numbered]))
         return tuple(int(index) for index in np.asarray(hidden))
