@@ -89,6 +89,7 @@ def _each(
     return jax.lax.fori_loop(0, count, step, blank)
 
 
+@jax.jit(static_argnames="kind")
 def locate(family: Family, kind: str, u: jax.Array, angle: jax.Array) -> Located:
     """The bifurcation near u by its bordered test function, in d + 1 or d + 2 unknowns."""
     root, null = bordered.solve(family, kind, u, angle)
@@ -96,6 +97,7 @@ def locate(family: Family, kind: str, u: jax.Array, angle: jax.Array) -> Located
     return _described(family, kind, root, residual, bordered.critical_vectors(kind, null))
 
 
+@jax.jit(static_argnames="kind")
 def locate_degenerate(family: Family, kind: str, u: jax.Array, angle: jax.Array) -> Located:
     """The bifurcation near u by an extended system, in 2 d + 1 to 3 d + 2 unknowns."""
     system, guess = {
