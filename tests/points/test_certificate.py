@@ -1,4 +1,4 @@
-"""Proofs of existence and uniqueness: known radii, all points of trained networks, refusals."""
+"""Proofs of existence and uniqueness: known radii, refusals; trained networks: test_flip_flops."""
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +7,7 @@ import pytest
 
 import rnndyn as rd
 from rnndyn.core.status import describe
-from rnndyn.points import certificate, fixed_points, unique
-from tests.points.make_flip_flops import starts
+from rnndyn.points import certificate
 from tests.tolerances import tol
 
 UNIT = 0.9575040240772687  # tanh(2 z) = z
@@ -27,20 +26,6 @@ def test_the_radius_of_the_logistic_map_is_the_best_possible():
     assert off <= float(found.radius[2]) <= 4 * off
     radius = np.asarray(found.unique_radius)
     assert np.all(radius < 2 / 3 + off) and np.all(radius > 0.64) and np.all(radius[:2] < 2 / 3)
-
-
-@pytest.mark.parametrize("name, count, least", [("two_bits", 9, 0.15), ("gru16", 27, 0.1)])
-def test_all_points_of_a_trained_network_are_roots_and_distinct(name, count, least):
-    """`least` in units of the distance to the next point, which no proof can exceed."""
-    map_, begin = starts(name, 1024)
-    points = unique(fixed_points(map_, begin)).z
-    found = certificate(map_, points)
-    assert found.status.tolist() == [0] * count
-    gaps = np.max(np.abs(np.asarray(points)[:, None] - np.asarray(points)[None]), axis=2)
-    np.fill_diagonal(gaps, np.inf)
-    radius = np.asarray(found.unique_radius)
-    assert np.all(found.radius < tol("certified")) and np.all(radius < gaps.min(axis=1))
-    assert np.all(radius > least * gaps.min(axis=1))
 
 
 def test_a_cycle_is_a_root_of_all_its_points():

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from rnndyn.points import Kind, dense, fixed_points, stability, unique
+from rnndyn.points import Kind, certificate, dense, fixed_points, stability, unique
 from tests.points.make_flip_flops import readout, starts
 from tests.points.searches import histogram
 from tests.tolerances import tol
@@ -28,6 +28,18 @@ def test_three_bits_are_27_points(searched):
     gap = jax.vmap(map_)(points.z) - points.z
     assert float(np.max(np.abs(gap))) < tol("root")
     assert float(points.missing) < 0.5
+
+
+def test_all_27_are_proved_to_exist_and_to_be_alone(searched):
+    """No radius can exceed the distance to the next point; a tenth of it and more is proved."""
+    map_, _, found = searched
+    points = unique(found).z
+    proved = certificate(map_, points)
+    assert proved.status.tolist() == [0] * 27
+    gaps = np.max(np.abs(np.asarray(points)[:, None] - np.asarray(points)[None]), axis=2)
+    np.fill_diagonal(gaps, np.inf)
+    share = np.asarray(proved.unique_radius) / gaps.min(axis=1)
+    assert np.all(proved.radius < tol("certified")) and np.all(share > 0.09) and np.all(share < 1)
 
 
 def test_saturated_rows_are_no_roots(searched):
