@@ -5,8 +5,9 @@ part searches the 64-unit tanh flip-flop from ever more starts, chunk by chunk, 
 costs is paid again by each chunk but what follows a root is sought among the rows of one chunk
 only; a chunk is one part of the progress bar. The peak of the resident set, which includes what
 compiling takes, may grow with the starts by their rows alone, which are listed beside it. The
-second part searches an LSTM of 512 units, whose recurrent weights are random, from 64 starts: its
-steps are matrix-free, and one Jacobian (8 MB) is formed for each distinct root, none for a start.
+second part searches an LSTM of 512 units, random but for three directions that its memory holds,
+from 64 starts: its steps are matrix-free, and one Jacobian (8 MB) is formed for each distinct
+root, and for each start that ends at none.
 """
 
 import dataclasses
@@ -27,7 +28,8 @@ from tests.points.make_flip_flops import starts  # noqa: E402
 
 CHUNK = 4000
 SIZES = (4_000, 20_000, 100_000)
-UNITS, GAIN = 512, 6.0  # of the LSTM; GAIN multiplies the recurrent weights of `init`
+UNITS = 512  # of the LSTM
+GAINS = (6.0, 5.4, 4.8)  # of the directions that it holds
 
 
 def peak():
@@ -67,8 +69,15 @@ def many():
 
 def wide():
     cell = rd.cells.LSTM(1, UNITS)
-    map_ = rd.hold(cell, cell.init(jax.random.key(0), gain=GAIN), jnp.zeros(1))
-    begin = 0.5 * jax.random.normal(jax.random.key(1), (64, 2 * UNITS))
+    params = cell.init(jax.random.key(0))
+    held = jnp.linalg.qr(jax.random.normal(jax.random.key(1), (UNITS, 3)))[0]
+    memory = jnp.s_[2 * UNITS : 3 * UNITS]
+    w_h = params.w_h.at[memory].add(held * jnp.array([GAINS]) @ held.T)
+    map_ = rd.hold(cell, dataclasses.replace(params, w_h=w_h), jnp.zeros(1))
+    keys = jax.random.split(jax.random.key(2))
+    c = jnp.tanh(0.4 * UNITS**0.5 * jax.random.normal(keys[0], (64, 3)) @ held.T)
+    begin = jnp.concatenate([c / 2, c], axis=1)
+    begin = begin + 0.05 * jax.random.normal(keys[1], begin.shape)
     before = peak()
     for call in ("first call", "second call"):
         cpu = time.process_time()
