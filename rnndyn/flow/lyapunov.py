@@ -262,8 +262,7 @@ def summary(
     skipped = int(lengths[0] < 0)
     kept = len(lengths) - skipped
     rest = int(lengths[skipped] != window)
-    windows = growth[skipped + rest :] / window
-    steps = jnp.int32(sum(lengths[skipped:]))
+    windows, steps = growth[skipped + rest :] / window, jnp.int32(sum(lengths[skipped:]))
     sums = (jnp.zeros_like(growth[0]), jnp.zeros_like(growth[0]))
     if before is not None:
         sums, steps = (before.growth, before.error), steps + before.steps

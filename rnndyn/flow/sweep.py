@@ -85,9 +85,7 @@ def sweep(lin: Linearization, lags: tuple[int, ...], coordinates: tuple[int, ...
     store = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(lags), *leaf.shape)), first)
     if max(lags) == 0:
         return store
-    eps = float(jnp.finfo(lin.dtype).eps)
-    wide = max(1.0, n / _SIZE) ** 2
-    most, aim = wide * eps**-0.375, wide**1.5 * eps**-0.3
+    most, aim = _limits(n, lin.dtype)
 
     def block(carry, entry):
         carry, store = carry
@@ -120,6 +118,12 @@ def sweep(lin: Linearization, lags: tuple[int, ...], coordinates: tuple[int, ...
     start = _Carry(frame, start, _pattern(frame), finite, zero, turned, *rest)
     (_, store), _ = jax.lax.scan(block, (start, store), graded.blocks(lin.steps, lags, BLOCK))
     return store
+
+
+def _limits(n: int, dtype: Any) -> tuple[float, float]:
+    """What a block of steps may lose, and what the interval aims at."""
+    eps, wide = float(jnp.finfo(dtype).eps), max(1.0, n / _SIZE) ** 2
+    return wide * eps**-0.375, wide**1.5 * eps**-0.3
 
 
 def _by_elimination(lin: Linearization, newest: Any, length: Any, carry: _Carry) -> _Carry:
