@@ -308,6 +308,16 @@ def test_ctrnn_fold_counts(w, low, high):
     assert counts == [1, 3, 3, 1]
 
 
+def test_euler_steps_of_a_ctrnn_flip_where_its_flow_does_not():
+    """At the centre the multiplier is 1 + dt (w / 4 - 1): -1 at w = 4 (dt - 2) / dt = -76."""
+    for w, flips in ((-75.0, False), (-77.0, True)):
+        map_ = rd.Map(ctrnn, (jnp.asarray(w), jnp.asarray(-w / 2), jnp.asarray(0.1)))
+        points = roots(map_, 1, size=12.0)
+        assert close(points.z, [[0.0]])
+        assert close(modes(map_, points.z).eigenvalues, [[1 + 0.1 * (w / 4 - 1)]], "multiplier")
+        assert modes(map_, points.z).unstable_dim.tolist() == [int(flips)]
+
+
 @pytest.mark.precision
 def test_winner_take_all():
     """ReLU competition: two winners and the saddle between them (own derivation)."""
