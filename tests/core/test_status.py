@@ -17,7 +17,8 @@ def test_every_code_has_a_sentence(status):
 
 def test_an_unknown_code_is_an_error():
     said = (
-        "`status`: expected one of 0, -1, -2, -3, -5, got 7; pass one entry of a result's status."
+        "`status`: expected one of 0, -1, -2, -3, -5, -6, got 7; "
+        "pass one entry of a result's status."
     )
     with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
         rd.describe(7)
