@@ -170,6 +170,9 @@ class InParts(Linearization):
     def pull(self, at: Split, u: jax.Array) -> jax.Array:
         return at.T @ u
 
+    def pull_rows(self, at: Split, u: jax.Array) -> jax.Array:
+        return u @ at
+
     def transposed(self, at: Split) -> Split:
         return at.T
 
@@ -250,10 +253,8 @@ class MatrixFree(Linearization):
 
 @jax.jit
 def _form(free: MatrixFree) -> jax.Array:
-    def jacobian(at):
-        return jax.jacfwd(free.rule)(*at, free.args)
-
-    return jax.lax.map(jacobian, free.slices, batch_size=_at_once(free, free.size))
+    derivative, batch = jax.jacfwd(free.rule), _at_once(free, free.size)
+    return jax.lax.map(lambda at: derivative(*at, free.args), free.slices, batch_size=batch)
 
 
 @jax.jit(static_argnames="layout")
@@ -263,11 +264,8 @@ def _form_parts(free: MatrixFree, layout: Layout) -> Split:
     Where a row has several entries in those others, from all columns (Curtis, Powell & Reid 1974).
     """
     seeds = layout.seeds(free.dtype)
-
-    def parts(at):
-        return layout.read(free.push(at, seeds))
-
-    return jax.lax.map(parts, free.slices, batch_size=_at_once(free, seeds.shape[1]))
+    batch = _at_once(free, seeds.shape[1])
+    return jax.lax.map(lambda at: layout.read(free.push(at, seeds)), free.slices, batch_size=batch)
 
 
 def _at_once(free: MatrixFree, columns: int) -> int:

@@ -133,6 +133,15 @@ class Split:
                 out = out + _padded(part, row, layout.size)
         return out
 
+    def __rmatmul__(self, other: jax.Array) -> jax.Array:
+        layout = self.layout
+        dense = _rows(other, layout.rows, axis=1) @ self.block
+        out = _placed(dense, layout.columns, layout.size, axis=1)
+        for (row, column, length), band in zip(layout.bands, self.bands, strict=True):
+            part = jax.lax.slice_in_dim(other, row, row + length, axis=1) * band[None, :]
+            out = out + _padded(part, column, layout.size, axis=1)
+        return out
+
     def full(self) -> jax.Array:
         """All entries, shape (..., d, d)."""
         layout = self.layout
@@ -184,24 +193,32 @@ def largest_of_rows(matrix: jax.Array | Split) -> jax.Array:
     return out
 
 
-def _rows(a: jax.Array, index: tuple[int, ...]) -> jax.Array:
+def _rows(a: jax.Array, index: tuple[int, ...], axis: int = 0) -> jax.Array:
     if _contiguous(index):
-        return jax.lax.slice_in_dim(a, index[0], index[-1] + 1)
-    return a[np.array(index, int)]
+        return jax.lax.slice_in_dim(a, index[0], index[-1] + 1, axis=axis)
+    return a[_along(axis, index)]
 
 
-def _placed(a: jax.Array, index: tuple[int, ...], size: int, rest: Any = None) -> jax.Array:
+def _placed(
+    a: jax.Array, index: tuple[int, ...], size: int, rest: Any = None, axis: int = 0
+) -> jax.Array:
     """Rows of a in their places among `size`, the others filled with `rest`, zero by default."""
     if _contiguous(index):
-        return _padded(a, index[0], size, rest)
+        return _padded(a, index[0], size, rest, axis)
     rest = jnp.zeros((), a.dtype) if rest is None else rest
-    return jnp.full((size, *a.shape[1:]), rest).at[np.array(index, int)].set(a)
+    shape = (*a.shape[:axis], size, *a.shape[axis + 1 :])
+    return jnp.full(shape, rest).at[_along(axis, index)].set(a)
 
 
-def _padded(a: jax.Array, row: int, size: int, rest: Any = None) -> jax.Array:
+def _padded(a: jax.Array, row: int, size: int, rest: Any = None, axis: int = 0) -> jax.Array:
     rest = jnp.zeros((), a.dtype) if rest is None else rest
-    around = (row, size - row - a.shape[0], 0)
-    return jax.lax.pad(a, rest, (around, *[(0, 0, 0)] * (a.ndim - 1)))
+    around = [(0, 0, 0)] * a.ndim
+    around[axis] = (row, size - row - a.shape[axis], 0)
+    return jax.lax.pad(a, rest, around)
+
+
+def _along(axis: int, index: tuple[int, ...]) -> tuple[Any, ...]:
+    return (*[slice(None)] * axis, np.array(index, int))
 
 
 def _contiguous(index: tuple[int, ...]) -> bool:

@@ -147,7 +147,7 @@ def start(position: Any, size: int, k: int, dtype: Any, tol: float | jax.Array |
     Unit vectors can lie in an invariant subspace (of block triangular Jacobians) and never turn.
     """
     gaussian = jax.random.normal(jax.random.key(0), (size, k), dtype)
-    tol = float(jnp.finfo(dtype).eps) ** 0.5 / 2 if tol is None else tol
+    tol = float(jnp.finfo(dtype).eps) ** 0.5 / 6 if tol is None else tol
     pace = Pace(jnp.int32(1), jnp.int32(0), jnp.int32(1), jnp.asarray(tol, dtype))
     frame = jnp.linalg.qr(gaussian)[0]
     return Carry(position, frame, jnp.zeros_like(frame[0]), pace, jnp.array(True))

@@ -130,7 +130,7 @@ def lyapunov_spectrum(
         the same in the limit of long runs.
     tol : float, optional
         The error of its own growth, per step, up to which steps are taken together, default
-        sqrt(eps)/2: 7.5e-9, in float32 1.7e-4. With 0 the frame is made triangular at every step.
+        sqrt(eps)/6: 2.5e-9, in float32 6e-5. With 0 the frame is made triangular at every step.
     resume : LyapunovCheckpoint, optional
         `found.checkpoint` of a run whose last state is the first of this one. The result is that
         of one run over both, to the last bit if this one fills its windows.

@@ -27,12 +27,10 @@ OPTIONS = {
     "fru_official": cells.FourierRU(3, 4, total_steps=5, official_zero_freq=True),
     "sru_oliva_learned": cells.StatisticalRU(3, 4, alphas=(0.5, 0.9), learn_alpha=True),
 }
-# what rounding or a dtype may change; the others compare structure, order and names
-ROUNDED = ("structure", "jit", "vmap", "jacobian", "gain", "gradient", "analyses", "carry", "hold")
-IN_BOTH = [pytest.param(c, marks=[pytest.mark.precision] * (c in ROUNDED)) for c in CHECKS]
 
 
-@pytest.mark.parametrize("check", IN_BOTH)
+@pytest.mark.precision
+@pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("name", REGISTERED)
 def test_conforms(name, check):
     CHECKS[check](REGISTERED[name], jax.random.key(11))

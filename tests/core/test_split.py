@@ -61,6 +61,7 @@ def test_equals_the_full_matrix(make):
     assert np.array_equal(split.full(), full)
     np.testing.assert_allclose(split @ other, full @ other, atol=tol("elementary"))
     np.testing.assert_allclose(split.T @ other, full.T @ other, atol=tol("elementary"))
+    np.testing.assert_allclose(jnp.asarray(other.T) @ split, other.T @ full, atol=tol("elementary"))
     assert np.array_equal(split.T.full(), full.T)
     row, column = np.random.default_rng(5).normal(size=(2, D))
     scaled = entries(split, lambda a, r, c: a * r / c, jnp.asarray(row), jnp.asarray(column))
