@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnndyn.core.pytree import pytree
+from rnndyn.core.pytree import coded, pytree
 
 MAX_STEPS = 40
 PREFIX = 64  # steps at the start from which the leading exponent is guessed
@@ -87,7 +87,7 @@ class Evaluation:
         The guess of the leading exponent that the automatic choice was made by; NaN without it.
     """
 
-    reason: jax.Array
+    reason: jax.Array = coded(Reason)
     newton_steps: jax.Array
     defect: jax.Array
     error: jax.Array

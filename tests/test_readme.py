@@ -13,8 +13,14 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
 
 
 def test_every_block_runs_in_order_on_a_fresh_interpreter(tmp_path):
-    """All Python blocks are one program, run with warnings as errors and nothing set for it."""
-    program = "\n".join(BLOCKS)
+    """All Python blocks are one program, run with warnings as errors and nothing set for it.
+
+    What the README shows of a result is what is printed, but for the digits of rounding errors.
+    """
+    ((name, shown),) = re.findall(r"```\n>>> (\w+)\n(.*?)\n```", README, re.S)
+    told = rf"re.sub('error .*', 'error', repr({name}))"
+    expected = re.sub("error .*", "error", shown)
+    program = "\n".join([*BLOCKS, "import re", f"assert {told} == {expected!r}, {name}"])
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program], cwd=tmp_path, capture_output=True, text=True
     )

@@ -17,7 +17,7 @@ from scipy.special import ndtri
 
 from rnndyn.branches.settling import CLOUD, WINDOW, cloud, settle
 from rnndyn.core import validation
-from rnndyn.core.pytree import pytree
+from rnndyn.core.pytree import coded, pytree
 from rnndyn.core.status import Status
 from rnndyn.maps import Map
 from rnndyn.points.solver import evaluate
@@ -74,7 +74,7 @@ class Basins:
     """
 
     z: jax.Array
-    kind: jax.Array
+    kind: jax.Array = coded(Attractor)
     period: jax.Array
     exponent: jax.Array
     count: jax.Array
@@ -111,7 +111,7 @@ class BasinCurve:
 
     parameter: jax.Array
     z: jax.Array
-    kind: jax.Array
+    kind: jax.Array = coded(Attractor)
     period: jax.Array
     fraction: jax.Array
     interval: jax.Array

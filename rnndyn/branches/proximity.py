@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from rnndyn.branches.margins import ORDER, Kind, apply, functional, margins, robust_margin
 from rnndyn.branches.nearest import search
 from rnndyn.core import validation
-from rnndyn.core.pytree import pytree
+from rnndyn.core.pytree import coded, pytree
 from rnndyn.core.status import Status
 from rnndyn.maps import HeldCell, Iterated, Map
 from rnndyn.points.solver import evaluate
@@ -63,12 +63,12 @@ class Proximity:
 
     z: jax.Array
     margin: jax.Array
-    kind: jax.Array
+    kind: jax.Array = coded(Kind)
     margins: jax.Array
     robust_margin: jax.Array
     first_order_distance: jax.Array
     parameter_distance: jax.Array | None
-    nearest_kind: jax.Array | None
+    nearest_kind: jax.Array | None = coded(Kind)
     nearest_z: jax.Array | None
     nearest: Any
     direction: Any

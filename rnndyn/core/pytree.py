@@ -6,6 +6,7 @@ NamedTuple they refuse to be added, stacked or unpacked by accident.
 """
 
 import dataclasses
+import enum
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnndyn.core import validation
+from rnndyn.core.summary import summary
 
 T = TypeVar("T")
 
@@ -22,16 +24,23 @@ def static(**options: Any) -> Any:
     return dataclasses.field(metadata={"static": True}, **options)
 
 
+def coded(codes: type[enum.IntEnum]) -> Any:
+    """A dataclass field of integers that are `codes`: its summary counts them by name."""
+    return dataclasses.field(metadata={"codes": codes})
+
+
 @dataclass_transform(
-    frozen_default=True, eq_default=False, field_specifiers=(static, dataclasses.field)
+    frozen_default=True, eq_default=False, field_specifiers=(static, coded, dataclasses.field)
 )
 def pytree(cls: type[T]) -> type[T]:
     """Make a class a frozen, slotted dataclass whose fields are the children of a pytree.
 
     A field made with `static` is part of the tree's structure instead: it must be hashable, and
-    another value means another trace.
+    another value means another trace. At the prompt it shows a summary, not its numbers.
     """
-    made = dataclasses.dataclass(frozen=True, slots=True, eq=False)(cls)
+    if "__repr__" not in vars(cls):
+        cls.__repr__ = summary
+    made = dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)(cls)
     return jax.tree_util.register_dataclass(made)
 
 

@@ -174,7 +174,8 @@ def _load(path: pathlib.Path) -> Arrays | None:
 def _file_name(name: str, measure: Callable, case: Any) -> str:
     """Readable name, hash of the case, hash of the code."""
     described = repr(case)
-    if re.search(r" at 0x[0-9a-f]+", described):
+    arrays = any(isinstance(leaf, np.ndarray | jax.Array) for leaf in jax.tree.leaves(case))
+    if arrays or re.search(r" at 0x[0-9a-f]+", described):
         expected = "a case whose repr tells it whole"
         advice = "use a frozen dataclass of plain values"
         raise ValueError(validation.sentence("cases", expected, described, advice))

@@ -13,7 +13,7 @@ import enum
 import jax
 import jax.numpy as jnp
 
-from rnndyn.core.pytree import pytree
+from rnndyn.core.pytree import coded, pytree
 from rnndyn.core.status import Status
 from rnndyn.maps import Map
 from rnndyn.points import dense
@@ -56,7 +56,7 @@ class Certified:
     residual: jax.Array
     speed: jax.Array
     status: jax.Array
-    kind: jax.Array
+    kind: jax.Array = coded(Kind)
     sigma_min: jax.Array
     index: jax.Array
     radius: jax.Array

@@ -11,9 +11,10 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from rnndyn.core import validation
-from rnndyn.core.pytree import pytree
+from rnndyn.core.pytree import coded, pytree
 from rnndyn.maps import Map
 from rnndyn.points import phases
+from rnndyn.points.certify import Kind
 from rnndyn.points.fixed_points import fixed_points
 from rnndyn.points.multipliers import cycle_stability
 from rnndyn.points.shooting import closed
@@ -63,7 +64,7 @@ class Cycles:
     label: jax.Array
     minimal_period: jax.Array
     status: jax.Array
-    kind: jax.Array
+    kind: jax.Array = coded(Kind)
 
 
 def cycles(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rnndyn.core import validation
-from rnndyn.core.pytree import pytree
+from rnndyn.core.pytree import coded, pytree
 from rnndyn.maps import Map
 from rnndyn.points import dense, fpf
 from rnndyn.points.certify import Kind, certify, undecided
@@ -66,7 +66,7 @@ class FixedPoints:
     residual: jax.Array
     speed: jax.Array
     status: jax.Array
-    kind: jax.Array
+    kind: jax.Array = coded(Kind)
     steps: jax.Array
     sigma_min: jax.Array
     index: jax.Array

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from rnndyn.core import validation
-from rnndyn.core.pytree import pytree
+from rnndyn.core.pytree import coded, pytree
 from rnndyn.core.status import Status
 from rnndyn.maps import HeldCell, Iterated, Map
 from rnndyn.points.resolvent import distance_to_instability, kreiss_constant
@@ -83,7 +83,7 @@ class Stability:
     center_dim: jax.Array
     stable: jax.Array
     spectral_radius: jax.Array
-    type: jax.Array
+    type: jax.Array = coded(PointType)
     time_constants: jax.Array
     rotation: jax.Array
     henrici: jax.Array

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from rnndyn.core import validation
-from rnndyn.core.pytree import pytree
+from rnndyn.core.pytree import coded, pytree
 from rnndyn.maps import Map
 from rnndyn.points import fpf
 from rnndyn.points.certify import Kind
@@ -53,7 +53,7 @@ class UniquePoints:
     index_sum: jax.Array
     residual: jax.Array
     sigma_min: jax.Array
-    kind: jax.Array
+    kind: jax.Array = coded(Kind)
     nullity: jax.Array
     label: jax.Array
     missing: jax.Array

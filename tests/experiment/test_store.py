@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+import rnndyn as rd
 from rnndyn import experiment
 from rnndyn.experiment import provenance, store
 
@@ -97,9 +98,10 @@ def test_a_closure_is_refused():
         experiment.parts(None, measure, {})
 
 
-def test_a_case_that_shows_an_address_is_refused(toy, tmp_path):
+@pytest.mark.parametrize("case", [object(), np.arange(2000.0), rd.maps.henon()])
+def test_a_case_that_shows_an_address_or_a_part_of_its_numbers_is_refused(toy, tmp_path, case):
     with pytest.raises(ValueError, match="^`cases`: expected a case whose repr tells it whole"):
-        keep(toy, tmp_path, {"a": object()})
+        keep(toy, tmp_path, {"a": case})
 
 
 def test_the_code_hash_follows_the_scripts(tmp_path):

@@ -9,8 +9,7 @@ from rnndyn.core.pytree import pytree
 class MeanField:
     """The order parameters of a wide random network in its stationary state.
 
-    What a theory leaves open is NaN: the length of an LSTM in chaos, and the relative variance of
-    plain networks with several delays.
+    What a theory leaves open is NaN: the relative variance of plain networks with several delays.
 
     Attributes
     ----------

@@ -14,6 +14,8 @@ from rnndyn.core.status import Status
 from rnndyn.flow.mean_field.field import MeanField
 from rnndyn.flow.mean_field.quadrature import FLOOR, floats
 
+_AGES = 16  # steps over which a push to a memory is followed
+
 
 class _Units(NamedTuple):
     """Memories of two runs (2, units), E[dc^2] of each unit, E[dh^2] and E[h_1 h_2] of all."""
@@ -64,10 +66,11 @@ def lstm(
     MeanField
         `variance` is that of a gate; `activity` and `correlation` are those of h; `chi` is the
         growth of E[dc^2] + E[dh^2], and `relative_variance` is of all 2 n squared singular values
-        of one step of the whole state, whose mean is not chi. The length is 1/|ln chi| in order;
-        no equation gives it in chaos: NaN. Random errors are of order 1/sqrt(units). Status 0:
-        E[h^2] is the same in the last two quarters, to 5 %, and the memory of the start is gone,
-        E[f^2]^(steps/2) <= 1 %; -2 otherwise: take more steps.
+        of one step of the whole state, whose mean is not chi. The length is that of a small
+        difference in r = E[h_1 h_2]: 1/|ln chi| in order, 1/|ln u| in chaos, where sum_k R_k u^-k
+        = 1 for what a push to r adds to r k steps later through the memory. Random errors are of
+        order 1/sqrt(units). Status 0: E[h^2] is the same in the last two quarters, to 5 %, and the
+        memory of the start is gone, E[f^2]^(steps/2) <= 1 %; -2 otherwise: take more steps.
 
     Examples
     --------
@@ -90,8 +93,9 @@ def _lstm(gain, s2, bias, key, units, steps) -> MeanField:
         moved_h=jnp.ones((), s2.dtype),
         products=jnp.stack([jnp.full_like(s2, 0.25), jnp.zeros_like(s2)]),
     )
-    step = lambda carry, key: _advance(gain, s2, bias, carry, key)  # noqa: E731
-    _, found = jax.lax.scan(step, start, jax.random.split(key, steps))
+    pushes = jnp.zeros((_AGES - 1, units), s2.dtype)
+    step = lambda carry, key: _respond(gain, s2, bias, *carry, key)  # noqa: E731
+    _, (found, responses) = jax.lax.scan(step, (start, pushes), jax.random.split(key, steps))
     last = jax.tree.map(lambda leaf: jnp.mean(leaf[steps // 2 :], axis=0), found)
     before, after = found[0][steps // 2 : 3 * steps // 4], found[0][3 * steps // 4 :]
     steady = jnp.abs(jnp.mean(after) - jnp.mean(before)) <= 0.05 * jnp.mean(before) + FLOOR
@@ -100,7 +104,7 @@ def _lstm(gain, s2, bias, key, units, steps) -> MeanField:
     activity = jnp.where(rest, 0, activity)
     chi = jnp.exp(2 * exponent)
     correlation = jnp.where(rest, 1, together / jnp.where(rest, 1, activity))
-    length = jnp.where(chi < 1, 1 / jnp.abs(2 * exponent), jnp.nan)
+    length = 1 / jnp.abs(jnp.where(chi < 1, 2 * exponent, _rate(responses[steps // 2 :])))
     spread = square / mean**2 - 1
     numbers = (gain**2 * activity + s2, activity, correlation, length, chi, exponent, spread)
     forgotten = steps // 2 * jnp.log(kept) <= jnp.log(0.01)
@@ -109,13 +113,51 @@ def _lstm(gain, s2, bias, key, units, steps) -> MeanField:
     return MeanField(*(jnp.where(good, number, jnp.nan) for number in numbers), status=status)
 
 
+def _respond(gain, s2, bias, units, pushes, key):
+    """One step of the units, and what each unit's c_2 keeps of a push to E[h_1 h_2], by age."""
+    push = jax.tree.map(jnp.zeros_like, units)
+    push = push._replace(products=push.products.at[1].set(1))
+    follow = lambda units: _advance(gain, s2, bias, units, key)  # noqa: E731
+    (after, numbers, (kept, read)), (pushed, _, _) = jax.jvp(follow, (units,), (push,))
+    older = kept[None] * pushes
+    responses = jnp.concatenate([pushed.products[1:], older @ read / read.size])
+    pushes = jnp.concatenate([pushed.c[1:], older[:-1]])
+    return (after, pushes), (numbers, responses)
+
+
+def _rate(responses):
+    """ln u with sum_k R_k u^-k = 1, of responses (T, ages).
+
+    Responses fall geometrically soon; those that their noise hides are continued in that way.
+    """
+    mean, noise = jnp.mean(responses, axis=0), jnp.std(responses, axis=0)
+    seen = jnp.cumprod(mean > 8 * noise / responses.shape[0] ** 0.5)
+    last = jnp.maximum(jnp.sum(seen) - 1, 0)
+    seen = jnp.where(seen > 0, mean, 0)
+    ratio = jnp.sum(seen[2:]) / jnp.maximum(jnp.sum(seen[1:]) - seen[last], FLOOR)
+    ages = jnp.arange(1, 16 * _AGES + 1, dtype=mean.dtype)
+    beyond = jnp.maximum(ages - 1 - last.astype(mean.dtype), 0)
+    curve = jnp.where(beyond > 0, seen[last], jnp.pad(seen, (0, 15 * _AGES))) * ratio**beyond
+
+    def newton(_, rate):
+        terms = curve * jnp.exp(-ages * rate)
+        total = jnp.sum(terms)
+        return rate + total * jnp.log(total) / jnp.sum(ages * terms)
+
+    return jax.lax.fori_loop(0, 32, newton, jnp.log(jnp.sum(curve)))
+
+
 def _advance(gain, s2, bias, units, key):
-    """One step; E[h_1^2], E[h_1 h_2], the growth, moments of one step, E[f^2]."""
+    """One step; E[h_1^2], E[h_1 h_2], the growth, moments of one step, E[f^2]; f_2, h_1 dh_2/dc.
+
+    The last two are of each unit.
+    """
     square, together = units.products
     variance = jnp.maximum(gain**2 * square + s2, FLOOR)
     shared = jnp.clip((gain**2 * together + s2) / variance, -1, 1)
     first, apart = jax.random.normal(key, (2, 4, units.c.shape[1]), s2.dtype)
-    other = shared * first + jnp.sqrt(1 - shared**2) * apart
+    left = jnp.where(shared < 1, 1 - shared**2, 1)  # no slope of sqrt at 0
+    other = shared * first + jnp.where(shared < 1, jnp.sqrt(left), 0) * apart
     a_f, a_i, a_o, a_g = jnp.sqrt(variance) * jnp.stack([first, other], axis=1)
     f, i, o = jax.nn.sigmoid(a_f + bias), jax.nn.sigmoid(a_i), jax.nn.sigmoid(a_o)
     g = jnp.tanh(a_g)
@@ -132,7 +174,8 @@ def _advance(gain, s2, bias, units, key):
     products = jnp.stack([jnp.mean(h**2), jnp.mean(h[0] * h[1])])
     after = _Units(c, moved_c / growth, moved_h / growth, products)
     mean, square = squared_singular_values(carried, pushed, e, opened)
-    return after, (*products, jnp.log(growth) / 2, mean, square, jnp.mean(carried))
+    numbers = (*products, jnp.log(growth) / 2, mean, square, jnp.mean(carried))
+    return after, numbers, (f[1], h[0] * (o * (1 - jnp.tanh(c) ** 2))[1])
 
 
 def squared_singular_values(carried, pushed, e, opened) -> tuple[jax.Array, jax.Array]:

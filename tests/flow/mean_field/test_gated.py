@@ -127,6 +127,14 @@ def test_derivatives_of_the_correlation_in_chaos_equal_differences():
     np.testing.assert_allclose(slopes, expected, rtol=tol("flow_slope"))
 
 
+def test_an_lstm_in_order_has_a_slope_in_its_gain():
+    """Its two runs are the same one, where sqrt(1 - c^2) has none."""
+    chi = lambda gain: MEAN.lstm(gain, 1.0, forget_bias=1.0, units=512, steps=60).chi  # noqa: E731
+    h = 1e-4
+    expected = (chi(1.0 + h) - chi(1.0 - h)) / (2 * h)
+    np.testing.assert_allclose(jax.grad(chi)(1.0), expected, rtol=tol("flow_slope"))
+
+
 @pytest.mark.precision
 def test_the_memory_of_an_lstm_is_part_of_the_state():
     """At rest, i = o = 1/2: c' = f c + (g/4) U c, so chi = f^2 + g^2/16 of c, h follows it."""
@@ -143,6 +151,32 @@ def test_the_memory_of_an_lstm_is_part_of_the_state():
     expected = 2 * ((k * s) ** 2 + push**2) / (k * s) ** 2 - 1
     np.testing.assert_allclose(field.relative_variance, expected, rtol=tol("order_parameter"))
     assert int(MEAN.lstm(3.0, 1.0, forget_bias=30.0).status) == -2  # its memory never settles
+
+
+def test_two_runs_of_an_lstm_in_chaos_forget_their_starts_within_the_correlation_length():
+    """Pairs of runs in NumPy, from related and from independent memories, on the same draws."""
+    gain, n, steps = 8.0, 200_000, 12
+    field = MEAN.lstm(gain, 0.5, forget_bias=1.0)
+    assert float(field.chi) > 1 and float(field.correlation) < 0.1
+    rng = np.random.default_rng(0)
+    sigmoid = lambda a: 1 / (1 + np.exp(-a))  # noqa: E731
+    (alone, fresh), square = rng.standard_normal((2, n)), 0.1
+    others, together = np.stack([(alone + fresh) / math.sqrt(2), fresh]), np.array([0.07, 0.0])
+    apart = []
+    for _ in range(steps):
+        own, fresh = rng.standard_normal((2, 4, n))
+        variance = gain**2 * square + 0.5
+        shared = ((gain**2 * together + 0.5) / variance)[:, None, None]
+        drawn = np.concatenate([own[None], shared * own + np.sqrt(1 - shared**2) * fresh])
+        f, i, o, g = np.moveaxis(np.sqrt(variance) * drawn, 1, 0)
+        memory = np.stack([alone, *others])
+        memory = sigmoid(f + 1.0) * memory + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(memory)
+        alone, others = memory[0], memory[1:]
+        square, together = (h[0] ** 2).mean(), (h[1:] * h[0]).mean(axis=1)
+        apart.append(together[0] - together[1])
+    rate = np.polyfit(range(4, steps), np.log(apart[4:]), 1)[0]
+    assert abs(-1 / rate / float(field.correlation_length) - 1) < 0.05
 
 
 def test_squared_singular_values_of_drawn_blocks():
