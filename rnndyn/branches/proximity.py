@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from rnndyn.branches.margins import ORDER, Kind, apply, functional, margins, robust_margin
+from rnndyn.branches.margins import ORDER, Kind, apply, functional, margins
 from rnndyn.branches.nearest import search
 from rnndyn.core import validation
 from rnndyn.core.pytree import coded, pytree
 from rnndyn.core.status import Status
 from rnndyn.maps import HeldCell, Iterated, Map
+from rnndyn.points.resolvent import distance_to_instability
 from rnndyn.points.solver import evaluate
 
 PUSH = 0.1  # how far along the critical direction the further searches start
@@ -121,9 +122,9 @@ def bifurcation_proximity(
         `continuation`.
         `margin` and `parameter_distance` can be differentiated in `map_.args` (the motion of the
         fixed point is included; the derivative in z is zero), once and where the nearest
-        eigenvalue is simple. Cost: one eigenvalue and 58 singular value decompositions O(d^3) a
-        point, and for each step of a search d + 1 reverse derivatives in P parameters,
-        a Hessian in z and O(d^3 + d^2 P).
+        eigenvalue is simple. Cost: the eigenvalues, those of 3 to 5 matrices of twice the size and
+        some 20 singular value decompositions O(d^3) a point, and for each step of a search d + 1
+        reverse derivatives in P parameters, a Hessian in z and O(d^3 + d^2 P).
 
     Raises
     ------
@@ -259,7 +260,7 @@ def _measure(F, z, theta, jacobian):
     measured = {
         "margin": margin + _first_order(slope, theta, fixed),
         "margins": by_kind,
-        "robust_margin": robust_margin(jacobian),
+        "robust_margin": distance_to_instability(jacobian),
         "first_order_distance": jnp.where(margin == 0, 0, margin / jnp.linalg.norm(slope)),
     }
     return measured, least, eigenvalues

@@ -111,7 +111,8 @@ def stability(map_: Map, z: jax.Array, *, resolvent: bool | None = None) -> Stab
         Fixed points, `unique(found).z`. Nothing checks that they are.
     resolvent : bool, optional
         Whether to compute `kreiss` and `distance_to_instability`, which cost about 440 complex
-        inverses a point, by default if d <= 32; they are NaN otherwise.
+        inverses and a few eigenproblems of size 2 d a point, by default if d <= 32; they are NaN
+        otherwise.
 
     Returns
     -------
@@ -198,7 +199,7 @@ def _stability(map_: Map, z: jax.Array, resolvent: bool) -> Stability:
     return dataclasses.replace(
         modes,
         kreiss=jax.lax.map(lambda row: kreiss_constant(*row), frozen),
-        distance_to_instability=jax.lax.map(lambda row: distance_to_instability(*row), frozen),
+        distance_to_instability=jax.lax.map(distance_to_instability, frozen[0]),
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rnndyn.points import Kind, certificate, dense, fixed_points, stability, unique
+from rnndyn.points.resolvent import distance_to_instability
 from tests.points.make_flip_flops import readout, starts
 from tests.points.searches import histogram
 from tests.tolerances import tol
@@ -87,13 +88,16 @@ def test_two_threads_share_one_compiled_search(searched):
         assert np.array_equal(result.kind, found.kind)
 
 
-def test_stacked_inverses_do_not_hang_in_threads():
-    a = jax.random.normal(jax.random.key(0), (64, 24, 24))
-    inverse = jax.jit(jax.vmap(dense.inverse))
-    jax.block_until_ready(inverse(a))
+@pytest.mark.parametrize(
+    "function, size", [(dense.inverse, (64, 24, 24)), (distance_to_instability, (8, 12, 12))]
+)
+def test_stacks_do_not_hang_in_threads(function, size):
+    a = jax.random.normal(jax.random.key(0), size)
+    stacked = jax.jit(jax.vmap(function))
+    jax.block_until_ready(stacked(a))
     threads = [
         threading.Thread(
-            target=lambda: [jax.block_until_ready(inverse(a)) for _ in range(20)], daemon=True
+            target=lambda: [jax.block_until_ready(stacked(a)) for _ in range(20)], daemon=True
         )
         for _ in range(3)
     ]

@@ -10,6 +10,7 @@ import scipy.linalg
 
 import rnndyn as rd
 from rnndyn.points import PointType, stability
+from rnndyn.points.resolvent import distance_to_instability
 from tests.tolerances import tol
 
 ROWS = 12
@@ -128,6 +129,29 @@ def test_distance_to_instability_of_a_stable_non_normal_matrix():
     distance = modes.distance_to_instability
     assert np.allclose(distance, [0.024937810560478, 0.5], rtol=tol("resolvent"))
     assert np.allclose(modes.henrici, [10, 0], atol=tol("multiplier"))
+
+
+def turned(radius, angle):
+    return radius * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def test_distance_to_instability_is_the_global_minimum():
+    """A dip of width 1e-6 between wide ones; a random J with several; known values."""
+    narrow = np.zeros((4, 4))
+    narrow[:2, :2], narrow[2:, 2:] = turned(0.99, 10 * np.pi / 32), turned(1 - 1e-6, 2.0126)
+    random = np.random.default_rng(8).normal(size=(4, 4)) / 2
+    orthogonal = turned(1.0, 0.7)[[1, 0]] @ np.diag([0.3, 0.3])
+    cyclic = 0.9 * np.roll(np.eye(4), 1, axis=0)  # the same value at four angles
+    distance = jax.vmap(distance_to_instability)(jnp.stack([narrow, random, cyclic]))
+    scan = min(
+        np.linalg.svd(np.exp(1j * t) * np.eye(4) - random, compute_uv=False)[-1]
+        for t in np.linspace(0, np.pi, 20001)
+    )
+    assert scan * (1 - 1e-6) < distance[1] <= scan
+    assert np.allclose(distance[::2], [1e-6, 0.1], rtol=tol("multiplier"))
+    known = [distance_to_instability(jnp.asarray(a)) for a in (np.zeros((2, 2)), orthogonal)]
+    assert np.allclose(known, [1.0, 0.7], rtol=tol("multiplier"))
+    assert distance_to_instability(jnp.eye(2)) == 0
 
 
 def test_resolvent_quantities_against_a_brute_scan():
