@@ -5,7 +5,8 @@ A cell at constant input is one (`hold`), so is the n-th iterate of another (`it
 are the textbook maps below, whose fixed points, exponents and bifurcations are known exactly.
 """
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
@@ -40,6 +41,15 @@ class Map:
 
     rule: Callable[[jax.Array, Any], jax.Array] = static()
     args: Any = None
+
+    def __post_init__(self) -> None:
+        advice = "write it as `def rule(z, args)`, and let it ignore args if it has none"
+        if not (callable(self.rule) and isinstance(self.rule, Hashable)):
+            expected = "a function that can be hashed"
+            raise TypeError(validation.sentence("rule", expected, repr(self.rule), advice))
+        if not _takes_two(self.rule):
+            got = f"{self.rule!r}, which cannot be called so"
+            raise TypeError(validation.sentence("rule", "a function of z and args", got, advice))
 
     def __call__(self, z: jax.Array) -> jax.Array:
         """F(z), shape (d,)."""
@@ -148,7 +158,7 @@ def iterate(map_: Map, n: int) -> Map:
     >>> float(rd.iterate(rd.maps.logistic(2.0), 2)(jnp.array([0.25]))[0])
     0.46875
     """
-    _require_map(map_)
+    require_map(map_)
     n = validation.require_int("n", n, 1, "a cycle has at least one point")
     if isinstance(map_.rule, Iterated):
         return Map(Iterated(map_.rule.rule, map_.rule.n * n), map_.args)
@@ -174,7 +184,7 @@ def orbit(map_: Map, z0: jax.Array, steps: int) -> jax.Array:
     >>> rd.orbit(rd.maps.logistic(2.0), jnp.array([0.25]), 2).ravel().tolist()
     [0.25, 0.375, 0.46875]
     """
-    _require_map(map_)
+    require_map(map_)
     steps = validation.require_int("steps", steps, 0, "0 gives the start alone")
     z0 = jnp.asarray(z0)
     validation.require_shape("z0", z0, ("d",), "pass one flat vector and vmap over several")
@@ -182,10 +192,36 @@ def orbit(map_: Map, z0: jax.Array, steps: int) -> jax.Array:
     return _orbit(map_, z0, steps)
 
 
-def _require_map(map_: Any) -> None:
+def require_map(map_: Any) -> None:
+    """Raise TypeError unless it is a Map."""
     if not isinstance(map_, Map):
         advice = "wrap a function of z and args as rd.Map(rule, args), hold a cell by rd.hold"
         raise TypeError(validation.sentence("map_", "a Map", repr(map_), advice))
+
+
+def require_states(name: str, z: jax.Array, map_: Any) -> None:
+    """Raise unless `map_` is a Map that sends vectors like the rows of z to vectors like them."""
+    require_map(map_)
+    row = jax.ShapeDtypeStruct(z.shape[-1:], z.dtype)
+    image = jax.eval_shape(_image, map_, row)
+    advice = f"`{name}` must hold flat states of this map (rd.flatten, rd.sample_states)"
+    validation.require_shape("F(z)", image, row.shape, advice)
+    validation.require_same_dtype(name, z, "F(z)", image.dtype)
+
+
+@jax.jit
+def _image(map_: Map, z: jax.Array) -> jax.Array:
+    return map_(z)
+
+
+def _takes_two(rule: Callable) -> bool:
+    try:
+        inspect.signature(rule).bind(None, None)
+    except ValueError:  # a builtin that does not tell
+        return True
+    except TypeError:
+        return False
+    return True
 
 
 @jax.jit(static_argnames="steps")

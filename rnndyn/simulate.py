@@ -142,6 +142,8 @@ def simulate(
     if state is not None:
         advice = "start from cell.initial_state(params) or from a state of an earlier run"
         validation.require_structure("state", state, start, advice)
+    if key is not None:
+        validation.require_key("key", key)
     if key is not None and not cell.random:
         advice = "leave it out, or give a Stack its dropout"
         raise ValueError(validation.sentence("key", "none for this cell", "a key", advice))
@@ -294,7 +296,7 @@ def sample_states(
         Leading axes before time (a vmapped run) are allowed.
     n : int, at least 0
         How many.
-    noise : float
+    noise : float, at least 0
         Standard deviation of Gaussian noise added to every coordinate.
 
     Returns
@@ -310,7 +312,12 @@ def sample_states(
     >>> rd.sample_states(jax.random.key(1), run, 20, noise=0.1).shape
     (20, 8)
     """
+    validation.require_key("key", key)
+    if not isinstance(run, Trajectory):
+        advice = "pass run = rd.simulate(cell, params, inputs)"
+        raise TypeError(validation.sentence("run", "a Trajectory", repr(type(run)), advice))
     n = validation.require_int("n", n, 0, "pass how many states to draw")
+    validation.require_nonnegative("noise", noise, "it is a standard deviation")
     lead = run.inputs.ndim - 1
     states = jax.tree.map(lambda leaf: leaf.reshape((-1,) + leaf.shape[lead:]), run.states)
     z = jax.vmap(flatten)(states)

@@ -187,3 +187,15 @@ def test_a_list_can_be_held():
     params, z = cell.init(jax.random.key(0)), jnp.ones(5)
     listed, array = (rd.hold(cell, params, x)(z) for x in ([1.0, 2.0, 3.0], jnp.arange(1.0, 4.0)))
     assert np.array_equal(listed, array)
+
+
+@pytest.mark.parametrize("rule", [3.0, lambda z: z / 2, lambda z, args, time: z, [np.sin]])
+def test_a_rule_takes_z_and_args(rule):
+    with pytest.raises(TypeError, match="^`rule`: expected a function .*write it as `def rule"):
+        rd.Map(rule)
+
+
+def test_a_rule_may_have_more_arguments_with_defaults():
+    map_ = rd.Map(lambda z, args, scale=2.0: scale * z + args, 1.0)
+    assert map_(jnp.array([3.0])).tolist() == [7.0]
+    assert rd.Map(np.add, 1.0)(np.array([3.0])).tolist() == [4.0]

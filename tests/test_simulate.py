@@ -127,6 +127,25 @@ def test_misuse_says_what_to_do(params, inputs):
             lambda: rd.sample_states(jax.random.key(0), rd.simulate(CELL, params, inputs), -1),
             "`n`: expected a whole number >= 0, got -1; pass how many states to draw.",
         ),
+        (
+            ValueError,
+            lambda: rd.sample_states(
+                jax.random.key(0), rd.simulate(CELL, params, inputs), 3, noise=-0.1
+            ),
+            "`noise`: expected nothing below 0, got -0.1; it is a standard deviation.",
+        ),
+        (
+            TypeError,
+            lambda: rd.sample_states(0, rd.simulate(CELL, params, inputs), 3),
+            "`key`: expected one random key of JAX, got 0; "
+            "pass jax.random.key(0), and vmap over several.",
+        ),
+        (
+            TypeError,
+            lambda: rd.sample_states(jax.random.key(0), inputs, 3),
+            f"`run`: expected a Trajectory, got {type(inputs)!r}; "
+            "pass run = rd.simulate(cell, params, inputs).",
+        ),
     ]
     for error, call, sentence in cases:
         with pytest.raises(error, match=f"^{re.escape(sentence)}$"):

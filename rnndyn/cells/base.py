@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from rnndyn.cells.initializers import Initializer
 from rnndyn.core import validation
+from rnndyn.core.keys import split
 from rnndyn.core.pytree import pytree
 
 
@@ -152,7 +153,7 @@ def init_affine(
     """
     n, m = cell.hidden_size, cell.input_size
     biases = [bias] * gates if isinstance(bias, Initializer) else list(bias)
-    key_x, key_h, key_b = jax.random.split(key, 3)
+    key_x, key_h, key_b = split(key, 3)
     w_h = blocks(key_h, [recurrent_weights] * gates, (n, n))
     return Affine(
         w_x=blocks(key_x, [input_weights] * gates, (n, m)),
@@ -163,5 +164,5 @@ def init_affine(
 
 def blocks(key: jax.Array, drawn: Sequence[Initializer], shape: tuple[int, ...]) -> jax.Array:
     """Blocks of one shape on top of each other, each drawn on its own."""
-    keys = jax.random.split(key, len(drawn))
+    keys = split(key, len(drawn))
     return jnp.concatenate([draw(k, shape) for draw, k in zip(drawn, keys, strict=True)])

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from rnndyn.cells.base import Cell
 from rnndyn.cells.elman import Vanilla
 from rnndyn.core import validation
+from rnndyn.core.keys import split
 from rnndyn.core.pytree import pytree, specification
 
 
@@ -79,7 +80,7 @@ class Stack(Cell):
         require_size("hidden_size", self.hidden_size, size)
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> Layers:
-        keys = jax.random.split(key, len(self.layers))
+        keys = split(key, len(self.layers))
         return Layers(tuple(c.init(k, gain=gain) for c, k in zip(self.layers, keys, strict=True)))
 
     def initial_state(self, params: Layers) -> Layers:
@@ -189,7 +190,7 @@ class Bidirectional:
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> "Directions":
         """Random params of every cell: `Directions`."""
-        keys = jax.random.split(key, (2, len(self.forward)))
+        keys = split(key, (2, len(self.forward)))
         halves = [
             tuple(cell.init(k, gain=gain) for cell, k in zip(cells, its_keys, strict=True))
             for cells, its_keys in zip((self.forward, self.backward), keys, strict=True)

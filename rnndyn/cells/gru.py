@@ -13,6 +13,7 @@ from rnndyn.cells.base import Cell, init_affine
 from rnndyn.cells.elman import ElmanState
 from rnndyn.cells.initializers import Chrono, Initializer, Uniform
 from rnndyn.core import validation
+from rnndyn.core.keys import split
 from rnndyn.core.pytree import pytree, specification
 
 
@@ -107,7 +108,7 @@ class GRU(Cell):
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> GRUParams:
         form, n = VARIANTS[self.variant], self.hidden_size
-        key, key_inner, key_chrono = jax.random.split(key, 3)
+        key, key_inner, key_chrono = split(key, 3)
         weights = (self.input_weights, self.recurrent_weights)
         drawn = init_affine(key, self, *weights, self.bias, gates=3, gain=gain)
         b = drawn.b

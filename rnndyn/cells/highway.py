@@ -14,6 +14,7 @@ from rnndyn.cells.base import Affine, Cell, blocks, init_affine
 from rnndyn.cells.elman import ElmanState
 from rnndyn.cells.initializers import Constant, Initializer, Uniform
 from rnndyn.core import validation
+from rnndyn.core.keys import split
 from rnndyn.core.pytree import pytree, specification
 
 
@@ -78,7 +79,7 @@ class RHN(Cell):
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> RHNParams:
         n, m, depth = self.hidden_size, self.input_size, self.depth
-        key_x, key_h, key_b = jax.random.split(key, 3)
+        key_x, key_h, key_b = split(key, 3)
         w_h = blocks(key_h, [self.recurrent_weights] * 2 * depth, (n, n))
         b = blocks(key_b, [self.bias, self.transform_bias] * depth, (n,))
         return RHNParams(

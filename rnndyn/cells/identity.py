@@ -14,6 +14,7 @@ from rnndyn.cells.elman import ACTIVATIONS, ElmanCell, ElmanState
 from rnndyn.cells.initializers import Constant, Gaussian, Initializer, Uniform
 from rnndyn.cells.spectral_initializers import PositiveDefinite, RandomWalk
 from rnndyn.core import validation
+from rnndyn.core.keys import split
 from rnndyn.core.pytree import pytree, specification
 
 
@@ -97,7 +98,7 @@ class RIN(Cell):
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> RINParams:
         n, m = self.hidden_size, self.input_size
-        key_x, key_u = jax.random.split(key)
+        key_x, key_u = split(key)
         keys = jax.random.split(key_u, self.depth)
         u = jnp.stack([self.recurrent_weights(k, (n, n)) for k in keys])
         w_x = self.input_weights(key_x, (n, m))
@@ -169,7 +170,7 @@ class DiracRNN(Cell):
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> DiracParams:
         n, m = self.hidden_size, self.input_size
-        key_x, key_w = jax.random.split(key)
+        key_x, key_w = split(key)
         w = self.recurrent_weights(key_w, (n, n))
         scale = jnp.asarray(gain, w.dtype) * jnp.ones((n,), w.dtype)
         return DiracParams(

@@ -14,6 +14,7 @@ from rnndyn.cells.elman import ACTIVATIONS, ElmanState
 from rnndyn.cells.initializers import Constant, Initializer
 from rnndyn.cells.spectral_initializers import Between, He
 from rnndyn.core import validation
+from rnndyn.core.keys import split
 from rnndyn.core.pytree import pytree, specification
 
 STARTS = ("all", "long")
@@ -91,7 +92,7 @@ class IndRNN(Cell):
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> IndRNNParams:
         n, m = self.hidden_size, self.input_size
-        key_x, key_u, key_b = jax.random.split(key, 3)
+        key_x, key_u, key_b = split(key, 3)
         u = Between(1.0 / self.bound if self.start == "long" else 0.0, self.bound)(key_u, (n,))
         return IndRNNParams(
             w_x=self.input_weights(key_x, (n, m)),

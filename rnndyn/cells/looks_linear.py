@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from rnndyn.cells.base import Affine, Cell
 from rnndyn.cells.elman import ElmanState
 from rnndyn.cells.initializers import Initializer, Orthogonal, Uniform
+from rnndyn.core.keys import split
 from rnndyn.core.pytree import pytree, specification
 
 
@@ -57,7 +58,7 @@ class CReluRNN(Cell):
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> CReluParams:
         n, m = self.hidden_size, self.input_size
-        key_x, key_q = jax.random.split(key)
+        key_x, key_q = split(key)
         q = self.recurrent_weights(key_q, (n, n))
         v = jnp.asarray(gain, q.dtype) * jnp.concatenate([q, -q], axis=1)
         return CReluParams(self.input_weights(key_x, (n, m)), v, jnp.zeros((n,), q.dtype))
@@ -112,7 +113,7 @@ class MirrorRNN(Cell):
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> Affine:
         n, m = self.hidden_size, self.input_size
-        key_x, key_q = jax.random.split(key)
+        key_x, key_q = split(key)
         u = self.input_weights(key_x, (n, m))
         q = self.recurrent_weights(key_q, (n, n))
         return Affine(

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from rnndyn.cells.base import Affine, Cell, init_affine
 from rnndyn.cells.initializers import Chrono, Constant, Initializer, Staggered, Uniform
 from rnndyn.core import validation
+from rnndyn.core.keys import split
 from rnndyn.core.pytree import pytree, specification
 
 
@@ -158,7 +159,7 @@ class LSTM(LSTMCell):
             Chrono(self.chrono)
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> Affine:
-        key, key_chrono = jax.random.split(key)
+        key, key_chrono = split(key)
         weights = (self.input_weights, self.recurrent_weights)
         params = init_affine(key, self, *weights, self.bias, gates=4, gain=gain)
         b_i, b_f, b_g, b_o = jnp.split(params.b, 4)

@@ -16,6 +16,7 @@ from rnndyn.cells.elman import ACTIVATIONS
 from rnndyn.cells.initializers import Chrono, Initializer, Uniform
 from rnndyn.cells.lstm import LSTM, LSTMCell, LSTMState
 from rnndyn.core import validation
+from rnndyn.core.keys import split
 from rnndyn.core.pytree import pytree, specification
 
 
@@ -85,7 +86,7 @@ class PeepholeLSTM(LSTMCell):
         _gates(self)
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> PeepholeParams:
-        key, *keys = jax.random.split(key, 4)
+        key, *keys = split(key, 4)
         drawn = (self.peepholes(k, (self.hidden_size,)) for k in keys)
         peepholes = (jnp.asarray(gain, p.dtype) * p for p in drawn)
         return PeepholeParams(_gates(self).init(key, gain=gain), *peepholes)
@@ -196,7 +197,7 @@ class ProjectedLSTM(LSTMCell):
         n, p = self.hidden_size, self.output_size
         # by default as PyTorch: bounded by the number of cells, not by the size of h
         projection = Uniform(n**-0.5) if self.projection is None else self.projection
-        key, key_h, key_hr = jax.random.split(key, 3)
+        key, key_h, key_hr = split(key, 3)
         w_h = blocks(key_h, [self.recurrent_weights] * 4, (n, p))
         gates = dataclasses.replace(_gates(self).init(key), w_h=jnp.asarray(gain, w_h.dtype) * w_h)
         return ProjectedParams(gates=gates, w_hr=projection(key_hr, (p, n)))
@@ -255,7 +256,7 @@ class CoupledLSTM(LSTMCell):
             Chrono(self.chrono)
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> Affine:
-        key, key_chrono = jax.random.split(key)
+        key, key_chrono = split(key)
         weights = (self.input_weights, self.recurrent_weights)
         params = init_affine(key, self, *weights, self.bias, gates=3, gain=gain)
         n = self.hidden_size

@@ -16,6 +16,7 @@ from rnndyn.cells.elman import ACTIVATIONS, ElmanState
 from rnndyn.cells.initializers import Constant, Initializer, Uniform
 from rnndyn.cells.lstm import LSTMState
 from rnndyn.core import validation
+from rnndyn.core.keys import split
 from rnndyn.core.pytree import pytree, specification
 
 
@@ -131,7 +132,7 @@ class MinimalRNN(Cell):
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> MinimalParams:
         n, m = self.hidden_size, self.input_size
-        keys = jax.random.split(key, 5)
+        keys = split(key, 5)
         w_h = self.recurrent_weights(keys[2], (n, n))
         return MinimalParams(
             w_x=self.input_weights(keys[0], (n, m)),
@@ -221,7 +222,7 @@ class SRULei(Cell):
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> SimpleParams:
         n, m = self.hidden_size, self.input_size
-        key_x, key_f, key_r = jax.random.split(key, 3)
+        key_x, key_f, key_r = split(key, 3)
         bound, half = math.sqrt(3 / m), math.sqrt(0.5)
         bounds = [bound, half * bound, half * bound]
         bounds += [] if m == n else [self.scale * bound]

@@ -14,6 +14,7 @@ import numpy as np
 from rnndyn.cells.base import Affine, Cell
 from rnndyn.cells.initializers import Constant, Gaussian, Initializer
 from rnndyn.core import validation
+from rnndyn.core.keys import split
 from rnndyn.core.pytree import pytree, specification
 
 
@@ -98,7 +99,7 @@ class MIST(Cell):
         draw = self.weights or Gaussian(1.0 / math.sqrt(n))
 
         def affine(key: jax.Array, rows: int) -> Affine:
-            key_x, key_h, key_b = jax.random.split(key, 3)
+            key_x, key_h, key_b = split(key, 3)
             w_h = draw(key_h, (rows, n))
             return Affine(
                 w_x=draw(key_x, (rows, m)),
@@ -106,7 +107,7 @@ class MIST(Cell):
                 b=self.bias(key_b, (rows,)),
             )
 
-        mixture, reset, candidate = jax.random.split(key, 3)
+        mixture, reset, candidate = split(key, 3)
         return MISTParams(
             mixture=affine(mixture, len(self.delays)),
             reset=affine(reset, n),

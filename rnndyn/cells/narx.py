@@ -12,6 +12,7 @@ from rnndyn.cells.base import Cell
 from rnndyn.cells.elman import ACTIVATIONS
 from rnndyn.cells.initializers import Initializer, Uniform
 from rnndyn.core import validation
+from rnndyn.core.keys import split
 from rnndyn.core.pytree import pytree, specification
 
 
@@ -74,7 +75,7 @@ class NARX(Cell):
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> NARXParams:
         n, m = self.hidden_size, self.input_size
-        key_x, key_h, key_b = jax.random.split(key, 3)
+        key_x, key_h, key_b = split(key, 3)
         keys = jax.random.split(key_h, self.order)
         w_h = jnp.stack([self.recurrent_weights(k, (n, n)) for k in keys])
         return NARXParams(

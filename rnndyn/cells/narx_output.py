@@ -12,6 +12,7 @@ from rnndyn.cells.base import Cell
 from rnndyn.cells.elman import ACTIVATIONS
 from rnndyn.cells.initializers import Initializer, Uniform
 from rnndyn.core import validation
+from rnndyn.core.keys import split
 from rnndyn.core.pytree import pytree, specification
 
 
@@ -112,7 +113,7 @@ class NARXOutput(Cell):
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> NARXOutputParams:
         n, m, units = self.hidden_size, self.input_size, self.units_size
-        key_x, key_y, key_b, key_o, key_c = jax.random.split(key, 5)
+        key_x, key_y, key_b, key_o, key_c = split(key, 5)
         keys_x = jax.random.split(key_x, self.input_order + 1)
         keys_y = jax.random.split(key_y, self.order)
         w_y = jnp.stack([self.recurrent_weights(one, (units, n)) for one in keys_y])

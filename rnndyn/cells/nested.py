@@ -14,6 +14,7 @@ from rnndyn.cells.elman import ACTIVATIONS
 from rnndyn.cells.initializers import Constant, Glorot, Initializer, Orthogonal
 from rnndyn.cells.lstm import LSTM
 from rnndyn.core import validation
+from rnndyn.core.keys import split
 from rnndyn.core.pytree import pytree, specification
 
 
@@ -98,7 +99,7 @@ class NestedLSTM(Cell):
         outer = (self.input_size, self.input_weights)
         inner = (self.hidden_size, self.recurrent_weights)
         sources = [outer] + [inner] * (self.depth - 1)
-        keys = jax.random.split(key, self.depth)
+        keys = split(key, self.depth)
         return NestedParams(
             tuple(
                 LSTM(

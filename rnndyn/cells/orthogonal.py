@@ -17,6 +17,7 @@ from rnndyn.cells.initializers import Constant, Initializer, Orthogonal, Uniform
 from rnndyn.cells.modrelu import modrelu
 from rnndyn.cells.spectral_initializers import He, SkewBlocks
 from rnndyn.core import validation
+from rnndyn.core.keys import split
 from rnndyn.core.pytree import pytree, specification
 
 
@@ -84,7 +85,7 @@ class SkewCell(Cell):
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> SkewParams:
         n, m = self.hidden_size, self.input_size
-        key_x, key_a, key_b = jax.random.split(key, 3)
+        key_x, key_a, key_b = split(key, 3)
         a = self.skew(key_a, (n, n))[jnp.triu_indices(n, 1)]
         return SkewParams(
             w_x=self.input_weights(key_x, (n, m)),

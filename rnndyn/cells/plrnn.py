@@ -14,6 +14,7 @@ from rnndyn.cells.elman import ElmanState
 from rnndyn.cells.initializers import Constant, Initializer, Uniform
 from rnndyn.cells.spectral_initializers import Between
 from rnndyn.core import validation
+from rnndyn.core.keys import split
 from rnndyn.core.pytree import pytree, specification
 
 
@@ -64,7 +65,7 @@ class PLRNN(Cell):
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> PLRNNParams:
         n, m = self.hidden_size, self.input_size
-        key_x, key_a, key_w, key_b = jax.random.split(key, 4)
+        key_x, key_a, key_w, key_b = split(key, 4)
         w = self.recurrent_weights(key_w, (n, n))
         w = jnp.where(jnp.eye(n, dtype=bool), jnp.zeros_like(w), w)
         gain = jnp.asarray(gain, w.dtype)
@@ -135,7 +136,7 @@ class ShallowPLRNN(Cell):
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> ShallowPLRNNParams:
         n, m = self.hidden_size, self.input_size
-        key_x, key_a, key_1, key_2, key_b = jax.random.split(key, 5)
+        key_x, key_a, key_1, key_2, key_b = split(key, 5)
         w_1 = self.recurrent_weights(key_1, (n, self.width))
         gain = jnp.asarray(gain, w_1.dtype)
         return ShallowPLRNNParams(

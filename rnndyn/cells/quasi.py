@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from rnndyn.cells.base import Cell, blocks
 from rnndyn.cells.initializers import Initializer, Uniform
 from rnndyn.core import validation
+from rnndyn.core.keys import split
 from rnndyn.core.pytree import pytree, specification
 
 POOLINGS = {"f": 2, "fo": 3, "ifo": 4}
@@ -116,7 +117,7 @@ class QRNN(Cell):
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> QRNNParams:
         del gain  # no weight is recurrent
         n, gates = self.hidden_size, POOLINGS[self.pooling]
-        key_x, key_b = jax.random.split(key)
+        key_x, key_b = split(key)
         filters = (n, self.width * self.input_size)
         drawn = self.input_weights
         if drawn is None:

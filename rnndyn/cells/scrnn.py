@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from rnndyn.cells.base import Cell
 from rnndyn.cells.initializers import Gaussian, Initializer
 from rnndyn.core import validation
+from rnndyn.core.keys import split
 from rnndyn.core.pytree import pytree, specification
 
 
@@ -121,7 +122,7 @@ class SCRNN(Cell):
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> SCRNNParams:
         n, m, k = self.hidden_size, self.input_size, self.contexts
         shapes = [(n, m), (k, m), (n, k), (n, n)]
-        keys = jax.random.split(key, len(shapes))
+        keys = split(key, len(shapes))
         a, b, p, r = (self.weights(one, shape) for one, shape in zip(keys, shapes, strict=True))
         beta = None
         if self.learn_alpha:

@@ -15,6 +15,7 @@ from rnndyn.cells.base import Cell
 from rnndyn.cells.elman import ACTIVATIONS
 from rnndyn.cells.initializers import Initializer, TruncatedGaussian
 from rnndyn.core import validation
+from rnndyn.core.keys import split
 from rnndyn.core.pytree import pytree, specification
 
 
@@ -106,7 +107,7 @@ class SummaryCell(Cell):
     def _draw(self, key: jax.Array, copies: int, gain: float | jax.Array) -> dict[str, jax.Array]:
         """The fields of `SummaryParams` for a summary of `copies` times s numbers."""
         n, m, s, k = self.hidden_size, self.input_size, self.statistics_size, self.features_size
-        keys = jax.random.split(key, 4)
+        keys = split(key, 4)
         w_r = self.weights(keys[0], (k, copies * s))
         return {
             "w_r": jnp.asarray(gain, w_r.dtype) * w_r,
@@ -279,7 +280,7 @@ class FourierRU(SummaryCell):
         return None
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> FourierParams:
-        key, key_phase = jax.random.split(key)
+        key, key_phase = split(key)
         phase = self.weights(key_phase, (len(self.frequencies),))
         return FourierParams(**self._draw(key, len(self.frequencies), gain), phase=phase)
 

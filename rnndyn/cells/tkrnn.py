@@ -13,6 +13,7 @@ from rnndyn.cells.base import Cell
 from rnndyn.cells.elman import ACTIVATIONS
 from rnndyn.cells.initializers import Initializer, Uniform
 from rnndyn.core import validation
+from rnndyn.core.keys import split
 from rnndyn.core.pytree import pytree, specification
 
 TKRNN_ACTIVATIONS = {**ACTIVATIONS, "logistic": jax.nn.sigmoid}
@@ -125,7 +126,7 @@ class TKRNN(Cell):
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> TKRNNParams:
         n, m = self.hidden_size, self.input_size
-        key_x, key_y, key_b, key_decay = jax.random.split(key, 4)
+        key_x, key_y, key_b, key_decay = split(key, 4)
         # log of a time constant, in (0, log(time_scale)]: tau = 1 has no finite logit
         log_tau = math.log(self.time_scale) * (1 - jax.random.uniform(key_decay, (n + m,), float))
         logit = jnp.log(jnp.expm1(log_tau))

@@ -15,6 +15,7 @@ from rnndyn.cells.elman import ElmanState
 from rnndyn.cells.initializers import Constant, Glorot, Initializer
 from rnndyn.cells.modrelu import modrelu
 from rnndyn.core import validation
+from rnndyn.core.keys import split
 from rnndyn.core.pytree import pytree, specification
 
 
@@ -99,7 +100,7 @@ class UnitaryRNN(Cell):
 
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> UnitaryParams:
         n, m = self.hidden_size, self.input_size
-        key_x, key_theta, key_v, key_b, key_start = jax.random.split(key, 5)
+        key_x, key_theta, key_v, key_b, key_start = split(key, 5)
         theta = jax.random.uniform(key_theta, (3, n // 2), float, -math.pi, math.pi)
         bound = math.sqrt(3.0 / n)
         return UnitaryParams(

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 
 def sentence(name: str, expected: str, got: str, advice: str) -> str:
@@ -100,6 +101,22 @@ def require_range(
     if not (inside_low and inside_high):
         interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
         raise ValueError(sentence(name, f"a number in {interval}", repr(value), advice))
+
+
+def require_nonnegative(name: str, value: Any, advice: str) -> None:
+    """Raise ValueError if an entry of a number or array is negative; what is traced passes."""
+    if not isinstance(value, Tracer) and np.any(np.asarray(value) < 0):
+        raise ValueError(sentence(name, "nothing below 0", repr(value), advice))
+
+
+def require_key(name: str, key: Any) -> None:
+    """Raise TypeError unless it is one random key of JAX, typed or raw."""
+    dtype, shape = getattr(key, "dtype", None), np.shape(key)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if not (typed and shape == () or dtype == jnp.uint32 and len(shape) == 1):
+        got = repr(key) if dtype is None else f"dtype {dtype} of shape {shape_text(shape)}"
+        advice = "pass jax.random.key(0), and vmap over several"
+        raise TypeError(sentence(name, "one random key of JAX", got, advice))
 
 
 def require_choice(name: str, value: Any, choices: Iterable[Any], advice: str = "pass one of them"):

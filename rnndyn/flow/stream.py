@@ -181,6 +181,7 @@ def _driven(cell, params, inputs, steps, state, key, resume):
         if key is None:
             advice = "pass key=jax.random.key(0)"
             raise ValueError(validation.sentence("key", "a random key", "None", advice))
+        validation.require_key("key", key)
         drawn = jax.eval_shape(inputs, key)
         advice = "the function gives one input of the cell"
         validation.require_shape("inputs(key)", drawn, (cell.input_size,), advice)

@@ -10,7 +10,7 @@ from rnndyn.core.intervals import Interval, UnboundedError
 from rnndyn.core.pytree import pytree
 from rnndyn.core.slopes import Slopes, slopes
 from rnndyn.core.status import Status
-from rnndyn.maps import Map
+from rnndyn.maps import Map, require_states
 from rnndyn.points import dense
 from rnndyn.points.shooting import closed
 
@@ -112,6 +112,7 @@ def certificate(map_: Map, z: jax.Array) -> Certificate:
     shape = ("m", "k", "d") if z.ndim == 3 else ("m", "d")
     validation.require_shape("z", z, shape, "stack the points, or pass z[None] for one")
     validation.require_real("z", z)
+    require_states("z", z, map_)
     if z.ndim == 3:
         map_, z = closed(map_, z.shape[1]), z.reshape(len(z), -1)
     try:

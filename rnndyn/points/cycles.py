@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 
 from rnndyn.core import validation
 from rnndyn.core.pytree import coded, pytree
-from rnndyn.maps import Map
+from rnndyn.maps import Map, require_states
 from rnndyn.points import phases
 from rnndyn.points.certify import Kind
 from rnndyn.points.fixed_points import fixed_points
@@ -131,6 +131,7 @@ def cycles(
     else:
         advice = "pass one flat vector a row, starts[None] for a single one"
         validation.require_shape("starts", starts, ("n", "d"), advice)
+    require_states("starts", starts, map_)
     loops = starts if starts.ndim == 3 else _orbits(map_, starts, period)
     n, _, d = loops.shape
     found = fixed_points(

@@ -15,7 +15,7 @@ from rnndyn.core import validation
 from rnndyn.core.factor import sorted_qr
 from rnndyn.core.pytree import pytree
 from rnndyn.core.status import Status
-from rnndyn.maps import Map
+from rnndyn.maps import Map, require_states
 from rnndyn.points.shooting import closed, settle
 
 _SWEEPS = (
@@ -96,6 +96,7 @@ def cycle_stability(map_: Map, points: jax.Array) -> CycleStability:
     advice = "pass cycles(...).points, or points[None] for a single cycle"
     validation.require_shape("points", points, ("m", "k", "d"), advice)
     validation.require_real("points", points)
+    require_states("points", points, map_)
     return _cycle_stability(map_, points)
 
 

@@ -100,7 +100,7 @@ def _least(jacobian: jax.Array, angle: jax.Array) -> jax.Array:
     return jnp.linalg.svd(shifted, compute_uv=False)[-1]
 
 
-def kreiss_constant(jacobian: jax.Array, eigenvalues: jax.Array) -> jax.Array:
+def kreiss_constant(jacobian: jax.Array, eigenvalues: jax.Array, unstable: jax.Array) -> jax.Array:
     """The Kreiss constant, sup over |w| > 1 of (|w| - 1) |(w I - J)^-1|.
 
     K <= max_n |J^n| <= e d K (Kreiss 1962; Spijker 1991): 1 for a stable normal J, large where a
@@ -112,6 +112,8 @@ def kreiss_constant(jacobian: jax.Array, eigenvalues: jax.Array) -> jax.Array:
     ----------
     jacobian : jax.Array, shape (d, d)
     eigenvalues : jax.Array, shape (d,), by falling modulus
+    unstable : jax.Array, bool
+        Whether the spectral radius exceeds 1 by more than rounding.
 
     Returns
     -------
@@ -127,7 +129,7 @@ def kreiss_constant(jacobian: jax.Array, eigenvalues: jax.Array) -> jax.Array:
         return _smallest(jacobian, at[0], 1 + height) / height
 
     constant = jnp.maximum(1, 1 / _minimise(reciprocal, grid, widths))
-    return jnp.where(jnp.abs(eigenvalues[0]) > 1, jnp.inf, constant)
+    return jnp.where(unstable, jnp.inf, constant)
 
 
 def _angles(eigenvalues: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ import numpy as np
 
 from rnndyn.core import validation
 from rnndyn.core.pytree import pytree, specification, static
-from rnndyn.maps import Map
+from rnndyn.maps import Map, require_map
 from rnndyn.points.certify import Kind
 from rnndyn.points.fixed_points import FixedPoints, fixed_points
 from rnndyn.points.unique import UniquePoints, missing, unique
@@ -121,6 +121,8 @@ def search(
     """
     validation.require_choice("until", until, ("index", "budget"))
     max_rounds = validation.require_int("max_rounds", max_rounds, 1, "one round uses the starts")
+    validation.require_key("key", key)
+    require_map(map_)
     starts = jnp.asarray(starts)
     found = _table(fixed_points(map_, starts, tol=tol))
     drawn, deflate, known = np.full(len(starts), True), False, -1

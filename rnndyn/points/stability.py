@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from rnndyn.core import validation
 from rnndyn.core.pytree import coded, pytree
 from rnndyn.core.status import Status
-from rnndyn.maps import HeldCell, Iterated, Map
+from rnndyn.maps import HeldCell, Iterated, Map, require_states
 from rnndyn.points.resolvent import distance_to_instability, kreiss_constant
 
 RESOLVENT_SIZE = 32  # d above which the resolvent is left out unless asked for
@@ -59,7 +59,7 @@ class Stability:
     type : jax.Array, shape (m,), int
         A `PointType`.
     time_constants : jax.Array, shape (m, d)
-        -1 / ln |lambda| in steps: of decay; negative of growth; infinite at modulus 1.
+        -1 / ln |lambda| in steps: of decay; negative of growth; +infinity at modulus 1.
     rotation : jax.Array, shape (m, d)
         Angle of each eigenvalue in radians a step, in (-pi, pi].
     henrici : jax.Array, shape (m,)
@@ -68,7 +68,7 @@ class Stability:
     kreiss : jax.Array, shape (m,)
         A lower bound on the Kreiss constant, sup over |w| > 1 of (|w| - 1) |(w I - J)^-1|, hence
         on the factor max_n |J^n| by which a perturbation of a stable point can grow before it
-        decays; infinite at an unstable point, NaN unless computed (`resolvent`).
+        decays; infinite where unstable_dim > 0, NaN unless computed (`resolvent`).
     distance_to_instability : jax.Array, shape (m,)
         An upper bound on the smallest complex change of J (spectral norm) that puts an eigenvalue
         on the unit circle; NaN unless computed (`resolvent`).
@@ -123,7 +123,7 @@ def stability(map_: Map, z: jax.Array, *, resolvent: bool | None = None) -> Stab
     Raises
     ------
     ValueError, TypeError
-        If z is not real of shape (m, d).
+        If z is not real of shape (m, d) with the d and dtype of the map.
 
     Notes
     -----
@@ -144,6 +144,7 @@ def stability(map_: Map, z: jax.Array, *, resolvent: bool | None = None) -> Stab
     advice = "pass one point a row, z[None] for a single one"
     validation.require_shape("z", z, ("m", "d"), advice)
     validation.require_real("z", z)
+    require_states("z", z, map_)
     if resolvent is None:
         resolvent = z.shape[1] <= RESOLVENT_SIZE
     return _stability(map_, z, bool(resolvent))
@@ -195,7 +196,7 @@ def _stability(map_: Map, z: jax.Array, resolvent: bool) -> Stability:
     modes = jax.vmap(_modes)(jacobians)
     if not resolvent:
         return modes
-    frozen = jax.lax.stop_gradient((jacobians, modes.eigenvalues))
+    frozen = jax.lax.stop_gradient((jacobians, modes.eigenvalues, modes.unstable_dim > 0))
     return dataclasses.replace(
         modes,
         kreiss=jax.lax.map(lambda row: kreiss_constant(*row), frozen),
@@ -231,7 +232,7 @@ def _modes(jacobian: jax.Array) -> Stability:
         stable=finite & (unstable + center == 0),
         spectral_radius=jnp.where(finite, modulus[0], nan),
         type=jnp.where(finite, _type(values, unstable, center, margin), 0).astype(jnp.int32),
-        time_constants=jnp.where(finite, -1 / jnp.log(modulus), nan),
+        time_constants=jnp.where(finite, 1 / (0.0 - jnp.log(modulus)), nan),
         rotation=jnp.where(finite, jnp.angle(values), nan),
         henrici=jnp.where(finite, scale * _root(excess), nan),
         kreiss=nan,

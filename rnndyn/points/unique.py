@@ -15,6 +15,7 @@ from rnndyn.core.pytree import coded, pytree
 from rnndyn.maps import Map
 from rnndyn.points import fpf
 from rnndyn.points.certify import Kind
+from rnndyn.points.fixed_points import FixedPoints
 from rnndyn.points.fpf import FixedPointFinderPoints
 
 
@@ -122,6 +123,9 @@ def unique(
     >>> [f"{z:.6f}" for z in points.z[:, 0]], points.index.tolist(), int(points.index_sum)
     (['-0.858560', '0.000000', '0.858560'], [1, -1, 1], 1)
     """
+    if not isinstance(found, FixedPoints):
+        advice = "pass what rd.fixed_points returned, one search at a time"
+        raise TypeError(validation.sentence("found", "FixedPoints", repr(type(found)), advice))
     for kind in kinds:
         validation.require_choice("kinds", kind, list(Kind), "pass a tuple of rd.Kind")
     require_atol(atol)

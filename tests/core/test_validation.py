@@ -2,6 +2,7 @@
 
 import re
 
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -79,3 +80,28 @@ def test_structure():
         validation.require_structure("state", [jnp.ones(2)], like, "advice")
     with says(ValueError, "`state[1]`: expected shape (3,), got (4,); do this."):
         validation.require_structure("state", (jnp.ones(2), jnp.ones(4)), like, "do this")
+
+
+def test_nonnegative():
+    validation.require_nonnegative("noise", 0.0, "advice")
+    validation.require_nonnegative("noise", float("nan"), "advice")  # becomes a status
+    jax.vmap(lambda x: validation.require_nonnegative("noise", x, "advice"))(jnp.array([-1.0]))
+    for wrong in (-1e-9, [0.1, -0.1]):
+        with says(ValueError, f"`noise`: expected nothing below 0, got {wrong!r}; do this."):
+            validation.require_nonnegative("noise", wrong, "do this")
+
+
+def test_key():
+    typed = jax.random.key(0)
+    for good in (typed, jax.random.PRNGKey(0), jax.random.key_data(typed)):
+        validation.require_key("key", good)
+    jax.vmap(lambda key: validation.require_key("key", key))(jax.random.split(typed, 2))
+    advice = "pass jax.random.key(0), and vmap over several."
+    for wrong, got in (
+        (0, "0"),
+        (None, "None"),
+        (jnp.zeros(3), f"dtype {jnp.zeros(3).dtype} of shape (3,)"),
+        (jax.random.split(typed, 2), f"dtype {typed.dtype} of shape (2,)"),
+    ):
+        with says(TypeError, f"`key`: expected one random key of JAX, got {got}; {advice}"):
+            validation.require_key("key", wrong)

@@ -72,3 +72,11 @@ def test_missing_estimates_classes_that_were_not_drawn():
 def test_bad_until():
     with pytest.raises(ValueError, match="`until`: expected one of 'index', 'budget', got 'all'"):
         rd.search(tanh_net([[1.5]]), jnp.zeros((2, 1)), key=jax.random.key(0), until="all")
+
+
+def test_keys_and_cells_in_the_wrong_place():
+    map_, starts = rd.maps.henon(), jnp.zeros((2, 2))
+    with pytest.raises(TypeError, match="^`key`: expected one random key of JAX, got 0; pass jax"):
+        rd.search(map_, starts, key=0)
+    with pytest.raises(TypeError, match="^`map_`: expected a Map, got Vanilla.*hold a cell by"):
+        rd.search(rd.cells.Vanilla(2, 2), starts, key=jax.random.key(0))

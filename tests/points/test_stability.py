@@ -182,6 +182,16 @@ def test_kreiss_constant_of_a_jordan_block():
     assert np.isclose(modes.kreiss[1], 1.0, rtol=tol("resolvent"))
 
 
+def test_orthogonal_matrices_amplify_nothing_whatever_rounding_says_of_their_moduli():
+    """|lambda| = 1 + 2e-16 is no instability; a Jordan block on the circle does grow for ever."""
+    angles = np.linspace(0.1, 3.0, ROWS - 2)
+    turns = [[[np.cos(x), -np.sin(x)], [np.sin(x), np.cos(x)]] for x in angles]
+    modes = modes_of(*turns, np.eye(2), [[1.0, 1.0], [0.0, 1.0]], resolvent=True)
+    assert np.max(modes.spectral_radius) > 1 and not np.any(modes.unstable_dim)
+    assert np.allclose(modes.kreiss[:-1], 1.0, rtol=tol("resolvent")) and modes.kreiss[-1] > 1e5
+    assert np.all(np.asarray(modes.time_constants)[-2:] == np.inf)
+
+
 def halved(z, _):
     return 0.5 * z
 
@@ -265,3 +275,20 @@ def test_bad_input():
     assert str(caught.value) == (
         "`z`: expected shape (m, d), got (1,); pass one point a row, z[None] for a single one."
     )
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        stability,
+        lambda map_, z: rd.cycle_stability(map_, z[:, None]),
+        lambda map_, z: rd.cycles(map_, z, period=2),
+        rd.certificate,
+    ],
+    ids=["stability", "cycle_stability", "cycles", "certificate"],
+)
+def test_states_of_another_map_and_what_is_no_map(call):
+    with pytest.raises(ValueError, match=r"^`F\(z\)`: expected shape \(3,\), got \(2,\); `.*flat"):
+        call(rd.maps.henon(), jnp.zeros((1, 3)))
+    with pytest.raises(TypeError, match="^`map_`: expected a Map, got Vanilla.*hold a cell by"):
+        call(rd.cells.Vanilla(2, 3), jnp.zeros((1, 3)))

@@ -101,3 +101,8 @@ def test_bad_atol(atol):
     assert str(caught.value) == (
         f"`atol`: expected a number in (0, inf), got {atol}; pass for example 1e-6."
     )
+
+
+def test_what_is_no_search_is_refused():
+    with pytest.raises(TypeError, match="^`found`: expected FixedPoints, got .*Array.*pass what"):
+        unique(jnp.zeros((3, 2)))

@@ -15,6 +15,7 @@ from rnndyn.flow.mean_field.quadrature import (
     Activation,
     floats,
     function_of,
+    nonnegative,
     normal_mean,
     slope_of,
 )
@@ -43,6 +44,7 @@ def critical_line(variance: Any, *, activation: Activation = "tanh") -> tuple[ja
     >>> round(float(rd.mean_field.vanilla(gain, input_variance).chi), 6)
     1.0
     """
+    validation.require_nonnegative("variance", variance, "a unit receives a variance above 0")
     (variance,), phi = floats(variance), function_of(activation)
     dtype = variance.dtype
 
@@ -77,7 +79,7 @@ def critical_gain(input_variance: Any = 0.0, *, activation: Activation = "tanh")
     >>> round(float(rd.mean_field.critical_gain(0.05) ** 2), 3)  # Schoenholz et al. 2017: 1.76
     1.761
     """
-    return _critical_gain(*floats(input_variance), function_of(activation))
+    return _critical_gain(*nonnegative(input_variance=input_variance), function_of(activation))
 
 
 @jax.jit(static_argnames="phi")

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from rnndyn.core import validation
 from rnndyn.core.pytree import pytree
 from rnndyn.flow.lyapunov import kaplan_yorke
 from rnndyn.flow.mean_field.quadrature import (
@@ -14,6 +15,7 @@ from rnndyn.flow.mean_field.quadrature import (
     function_of,
     node_mean,
     nodes,
+    nonnegative,
     slope_of,
 )
 
@@ -76,7 +78,8 @@ def exponent_density(
     >>> [round(float(each), 3) for each in found.exponents]  # ln(7/8)/2, ...
     [-0.067, -0.235, -0.49, -1.04]
     """
-    gain, variance = floats(gain, variance)
+    k = validation.require_int("k", k, 1, "pass how many ranks")
+    gain, variance = floats(*nonnegative(gain=gain, variance=variance))
     phi, dtype = function_of(activation), variance.dtype
     ranks = (jnp.arange(k, dtype=dtype) + 0.5) / k
     size = jnp.sqrt(jnp.maximum(variance, FLOOR))

@@ -29,6 +29,7 @@ from rnndyn.flow.mean_field.quadrature import (
     coarse_nodes,
     fixed_variance,
     floats,
+    nonnegative,
     normal_mean,
     plane_mean,
 )
@@ -70,7 +71,8 @@ def minimal_rnn(
     >>> round(float(field.correlation_length), 1)
     23.1
     """
-    return _minimal_rnn(*floats(gain, input_variance, gate_bias, embedding_gain))
+    numbers = nonnegative(gain=gain, input_variance=input_variance, embedding_gain=embedding_gain)
+    return _minimal_rnn(*floats(numbers[0], numbers[1], gate_bias, numbers[2]))
 
 
 @jax.jit
@@ -143,7 +145,8 @@ def gru(
     0.5
     """
     validation.require_choice("reset_after", reset_after, (True, False))
-    return _gru(*floats(gain, input_variance, gate_bias), reset_after)
+    numbers = nonnegative(gain=gain, input_variance=input_variance)
+    return _gru(*floats(*numbers, gate_bias), reset_after)
 
 
 @jax.jit(static_argnames="reset_after")

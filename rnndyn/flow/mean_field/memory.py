@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from rnndyn.core import validation
 from rnndyn.core.status import Status
 from rnndyn.flow.mean_field.field import MeanField
-from rnndyn.flow.mean_field.quadrature import FLOOR, floats
+from rnndyn.flow.mean_field.quadrature import FLOOR, floats, nonnegative
 
 _AGES = 16  # steps over which a push to a memory is followed
 
@@ -81,7 +81,9 @@ def lstm(
     units = validation.require_int("units", units, 2, "a few thousand give two digits")
     steps = validation.require_int("steps", steps, 8, "longer than the memory lasts")
     key = jax.random.key(0) if key is None else key
-    return _lstm(*floats(gain, input_variance, forget_bias), key, units, steps)
+    validation.require_key("key", key)
+    numbers = nonnegative(gain=gain, input_variance=input_variance)
+    return _lstm(*floats(*numbers, forget_bias), key, units, steps)
 
 
 @jax.jit(static_argnames=("units", "steps"))

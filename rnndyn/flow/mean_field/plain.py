@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from rnndyn.core import validation
 from rnndyn.core.status import Status
@@ -15,6 +16,7 @@ from rnndyn.flow.mean_field.quadrature import (
     fixed_variance,
     floats,
     function_of,
+    nonnegative,
     normal_mean,
     plane_mean,
     slope_of,
@@ -59,6 +61,12 @@ def vanilla(
     MeanField
         Scalars. Differentiable in gain and input_variance; use `jax.vmap` over many of them.
 
+    Raises
+    ------
+    ValueError
+        If a number is no scalar or a gain or variance negative (traced: NaN and status -2), or on
+        an unknown option.
+
     Examples
     --------
     >>> import rnndyn as rd
@@ -68,8 +76,11 @@ def vanilla(
     """
     order = validation.require_int("order", order, 1, "1 is the plain network")
     validation.require_choice("weights", weights, ("gaussian", "orthogonal"))
-    numbers = (gain, input_variance, input_correlation)
-    return _vanilla(*floats(*numbers), function_of(activation), order, weights)
+    advice = "1 is the same input in both runs"
+    if not isinstance(input_correlation, Tracer):
+        validation.require_range("input_correlation", input_correlation, -1, 1, advice)
+    numbers = nonnegative(gain=gain, input_variance=input_variance)
+    return _vanilla(*floats(*numbers, input_correlation), function_of(activation), order, weights)
 
 
 @jax.jit(static_argnames=("phi", "order", "weights"))

@@ -102,6 +102,18 @@ def function_of(activation: Activation) -> Callable:
     return ACTIVATIONS[activation]
 
 
+def nonnegative(**numbers: Any) -> list[jax.Array]:
+    """The scalars; raise on one below 0, and make it NaN where it is traced."""
+    found = []
+    for name, number in numbers.items():
+        validation.require_shape(name, number, (), "pass one number and vmap over several")
+        advice = "pass a standard deviation or a variance of the network's weights or input"
+        validation.require_nonnegative(name, number, advice)
+        number = jnp.asarray(number, float)
+        found.append(jnp.where(number < 0, jnp.nan, number))
+    return found
+
+
 def floats(*numbers: Any) -> list[jax.Array]:
     dtype = jnp.result_type(float, *(jnp.asarray(number, float) for number in numbers))
     return [jnp.asarray(number, dtype) for number in numbers]

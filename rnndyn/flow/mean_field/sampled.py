@@ -88,6 +88,7 @@ def sampled(
     True
     """
     require_cell("cell", cell)
+    validation.require_key("key", key)
     inputs = jnp.asarray(inputs, float)
     advice = "pass one sequence, time first"
     validation.require_shape("inputs", inputs, ("T", cell.input_size), advice)

@@ -220,3 +220,39 @@ def test_nan_is_told_and_misuse_refused():
         MEAN.sampled(cell, jax.random.key(0), inputs[:, :2])
     with pytest.raises(ValueError, match="`order`: expected a whole number >= 1, got 0"):
         MEAN.vanilla(1.0, order=0)
+    with pytest.raises(ValueError, match="`k`: expected a whole number >= 1, got 0"):
+        MEAN.exponent_density(1.0, 0.0, k=0)
+    with pytest.raises(TypeError, match="`key`: expected one random key of JAX, got 3"):
+        MEAN.sampled(cell, 3, inputs)
+    with pytest.raises(TypeError, match="`key`: expected one random key of JAX, got 3"):
+        MEAN.lstm(1.0, key=3)
+
+
+@pytest.mark.parametrize(
+    "theory, options",
+    [
+        (MEAN.vanilla, ("gain", "input_variance")),
+        (MEAN.minimal_rnn, ("gain", "input_variance", "embedding_gain")),
+        (MEAN.gru, ("gain", "input_variance")),
+        (MEAN.lstm, ("gain", "input_variance")),
+        (MEAN.exponent_density, ("gain", "variance")),
+        (MEAN.critical_gain, ("input_variance",)),
+        (MEAN.critical_line, ("variance",)),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_deviations_and_variances_are_not_negative(theory, options):
+    for name in options:
+        given = dict.fromkeys(options, 0.5) | {name: -0.5}
+        with pytest.raises(ValueError, match=f"^`{name}`: expected nothing below 0, got -0.5; "):
+            theory(**given)
+        if theory is not MEAN.critical_line:
+            with pytest.raises(ValueError, match=rf"^`{name}`: expected shape \(\), got \(2,\);"):
+                theory(**given | {name: jnp.ones(2)})
+
+
+def test_a_negative_variance_that_is_traced_is_told():
+    fields = jax.vmap(lambda s2: MEAN.vanilla(0.5, s2))(jnp.array([0.5, -0.5]))
+    assert fields.status.tolist() == [0, -2] and bool(jnp.isnan(fields.chi[1]))
+    with pytest.raises(ValueError, match=r"^`input_correlation`: expected a number in \[-1, 1\]"):
+        MEAN.vanilla(1.5, 0.1, input_correlation=1.5)
