@@ -12,6 +12,7 @@ import enum
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnndyn.core.pytree import pytree
 from rnndyn.core.status import Status
@@ -89,15 +90,17 @@ def certify(
     table: Certified,
     pending: jax.Array,
     movable: jax.Array,
-    final: jax.Array,
     tol: jax.Array,
+    *,
+    final: bool,
 ) -> tuple[Certified, jax.Array]:
     """Say what the pending points are, and polish roots to rounding.
 
     The point of least residual goes first. Where it is an isolated root, every pending point that
-    a Newton step with the inverse at that root brings at least four times as near to it ends there:
-    the steps converge quadratically, since the inverse is that of the root, and cost two products
-    a step. So the Jacobian is formed and inverted once for each distinct root.
+    Newton steps with the inverse at that root lead to it becomes that root, bit for bit: the first
+    step must bring it at least four times as near, from where the steps converge quadratically,
+    since the inverse is that of the root, at two products a step. So the Jacobian is formed and
+    inverted once for each distinct root, and which row leads does not depend on their order.
 
     Parameters
     ----------
@@ -106,9 +109,9 @@ def certify(
     pending : jax.Array, shape (n,), bool
     movable : jax.Array, scalar, bool
         Whether points may be polished.
-    final : jax.Array, scalar, bool
-        Whether everything must be decided; otherwise only isolated roots are.
     tol : jax.Array, scalar
+    final : bool
+        Whether everything must be decided; otherwise only isolated roots are.
 
     Returns
     -------
@@ -119,16 +122,18 @@ def certify(
         return table, pending
     g = jax.vmap(evaluate, (None, 0))(map_, table.z) - table.z
     residual = jnp.max(jnp.abs(g), axis=1, initial=0)
-    rank = jnp.where(jnp.isfinite(residual), residual, jnp.finfo(residual.dtype).max)
+    most = jnp.finfo(residual.dtype).max
+    rank, key = (jnp.where(jnp.isfinite(a), a, most) for a in (residual, _fingerprint(table.z)))
 
     def undone(carry):
         _, _, todo, failures = carry
-        return jnp.any(todo) & (final | (failures < _FAILURES))
+        return jnp.any(todo) & (jnp.asarray(final) | (failures < _FAILURES))
 
     def lead(carry):
         table, pending, todo, failures = carry
-        i = jnp.argmin(jnp.where(todo, rank, jnp.inf))
-        point, inverse = _certify(map_, table.z[i], table.status[i], movable, final, tol)
+        best = jnp.min(jnp.where(todo, rank, jnp.inf))
+        i = jnp.argmin(jnp.where(todo & (rank == best), key, jnp.inf))
+        point, inverse = _certify(map_, table.z[i], table.status[i], movable, tol, final)
         root = point.kind == Kind.ROOT
         settled = final | root
         table = jax.tree.map(lambda a, x: a.at[i].set(jnp.where(settled, x, a[i])), table, point)
@@ -138,6 +143,12 @@ def certify(
 
     carry = (table, pending, pending, jnp.int32(0))
     return jax.lax.while_loop(undone, lead, carry)[:2]
+
+
+def _fingerprint(z: jax.Array) -> jax.Array:
+    """A number for each row that says in any order of the rows which of equals goes first."""
+    weights = np.random.default_rng(0).standard_normal(z.shape[1])
+    return jnp.sum(z * jnp.asarray(weights, z.dtype)[None], axis=1)
 
 
 def _follow(
@@ -152,10 +163,6 @@ def _follow(
     """Bring the pending points near a root to it, a few at a time, the nearest first."""
     count = min(pending.shape[0], _FOLLOWERS)
 
-    def step(z):
-        g = jax.vmap(evaluate, (None, 0))(map_, z) - z
-        return -g @ inverse.T, g
-
     def distance(z):
         return jnp.linalg.norm(z - point.z[None], axis=1)
 
@@ -164,35 +171,43 @@ def _follow(
         apart = jnp.where(pending, distance(table.z), jnp.inf)
         rows = jax.lax.top_k(-jnp.where(jnp.isnan(apart), jnp.inf, apart), count)[1]
         start = table.z[rows]
-        nearer = distance(start + step(start)[0]) <= 0.25 * distance(start)
-        end = jax.lax.fori_loop(0, _NEWTON, lambda _, z: z + step(z)[0], start)
-        last, g = step(end)
+        end, last, nearer, g = _chase(map_, start, point.z, inverse)
         residual, moved = jnp.max(jnp.abs(g), axis=1), jnp.linalg.norm(last, axis=1)
         near = distance(end) <= 2 * (moved + point.radius)
         joined = pending[rows] & (nearer | (distance(start) <= point.radius)) & near
         joined &= residual <= tol
         target = jnp.where(joined, rows, pending.shape[0])
         shared = jax.tree.map(lambda x: jnp.broadcast_to(x, (count,) + x.shape), point)
-        speed = 0.5 * jnp.sum(g * g, axis=1)
-        shared = dataclasses.replace(shared, z=end, residual=residual, speed=speed)
         table = jax.tree.map(lambda a, x: a.at[target].set(x, mode="drop"), table, shared)
         pending = pending.at[target].set(False, mode="drop")
         return table, pending, jnp.any(pending) & jnp.all(joined)
 
-    carry = (table, pending, more & jnp.any(pending))
-    return jax.lax.while_loop(lambda carry: carry[2], body, carry)[:2]
+    return jax.lax.while_loop(lambda c: c[2], body, (table, pending, more & jnp.any(pending)))[:2]
+
+
+def _chase(
+    map_: Map, start: jax.Array, root: jax.Array, inverse: jax.Array
+) -> tuple[jax.Array, ...]:
+    """Newton steps with one inverse: end, next step, whether the first led to the root, F - z."""
+
+    def step(i, carry):
+        _, z, nearer, _ = carry
+        g = jax.vmap(evaluate, (None, 0))(map_, z) - z
+        trial = z - g @ inverse.T
+        before, after = (jnp.linalg.norm(x - root[None], axis=1) for x in (z, trial))
+        return z, trial, jnp.where(i == 0, after <= 0.25 * before, nearer), g
+
+    carry = (start, start, jnp.zeros(start.shape[:1], bool), jnp.zeros_like(start))
+    end, trial, nearer, g = jax.lax.fori_loop(0, _NEWTON + 1, step, carry)
+    return end, trial - end, nearer, g
 
 
 def _certify(
-    map_: Map,
-    z: jax.Array,
-    status: jax.Array,
-    movable: jax.Array,
-    final: jax.Array,
-    tol: jax.Array,
+    map_: Map, z: jax.Array, status: jax.Array, movable: jax.Array, tol: jax.Array, final: bool
 ) -> tuple[Certified, jax.Array]:
     """One point and the inverse of dF/dz - I there."""
-    z, status = _minimise(map_, z, status, movable & final)
+    if final:
+        z, status = _minimise(map_, z, status, movable)
 
     def approach(carry, _):
         z, _, _ = carry
@@ -202,8 +217,18 @@ def _certify(
 
     empty = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(_local, map_, z))
     carry, _ = jax.lax.scan(approach, (z, empty, jnp.asarray(False)), length=2)
-    polished, at, isolated = carry
-    g = evaluate(map_, polished) - polished
+    point, at = _measure(map_, *carry, status, tol), carry[1]
+    if final:
+        judge = (point.kind != Kind.ROOT) & _finite(at)
+        point = jax.lax.cond(judge, lambda: _judge(map_, at, point), lambda: point)
+    return point, at.inverse.matrix
+
+
+def _measure(
+    map_: Map, z: jax.Array, at: _Local, isolated: jax.Array, status: jax.Array, tol: jax.Array
+) -> Certified:
+    """A point that `at` was polished to: a root, degenerate, or none as far as is known."""
+    g = evaluate(map_, z) - z
     residual = jnp.max(jnp.abs(g), initial=0)
     converged = residual <= tol
     found = jnp.where(isolated, Kind.ROOT, Kind.DEGENERATE)
@@ -211,8 +236,8 @@ def _certify(
     root = kind == Kind.ROOT
     even = 1 if z.shape[0] % 2 == 0 else -1
     status = jnp.where(status == SLOW, Status.MAX_STEPS, status)
-    point = Certified(
-        z=polished,
+    return Certified(
+        z=z,
         residual=residual,
         speed=0.5 * jnp.sum(g * g),
         status=jnp.where(converged, Status.CONVERGED, status).astype(jnp.int32),
@@ -223,9 +248,6 @@ def _certify(
         passage=jnp.full_like(residual, jnp.nan),
         nullity=jnp.zeros_like(kind),
     )
-    judge = final & ~root & _finite(at)
-    point = jax.lax.cond(judge, lambda: _judge(map_, at, point), lambda: point)
-    return point, at.inverse.matrix
 
 
 def _judge(map_: Map, at: _Local, point: Certified) -> Certified:
@@ -317,12 +339,10 @@ def _isolated(map_: Map, at: _Local) -> jax.Array:
     value, v = at.smallest.value, at.smallest.right
     regular = value > _singular(at)
 
-    def change(distance):
-        there = at.z + distance * v
-        return jnp.linalg.norm(_derivative(map_, there, v) - at.jacobian @ v)
-
-    reach = _reach(at)
-    return regular & (change(reach) <= value / 2) & (change(-reach) <= value / 2)
+    ends = at.z[None] + _reach(at) * jnp.stack([v, -v])
+    there = jax.vmap(_derivative, (None, 0, None))(map_, ends, v)
+    change = jnp.linalg.norm(there - (at.jacobian @ v)[None], axis=1)
+    return regular & jnp.all(change <= value / 2)
 
 
 def _polish(map_: Map, at: _Local) -> jax.Array:
