@@ -1,10 +1,7 @@
 """What a point is where the descent ended: an isolated root, a degenerate one, a ghost, or nothing.
 
 A residual alone proves little: where gates saturate |F(z) - z| rounds to zero far from any fixed
-point. A root counts as isolated if A = dF/dz - I is regular and changes by less than half its
-smallest singular value over the distance to which the residual determines the root (the condition
-of Newton and Kantorovich, checked along the weakest direction). At an m-fold root it fails
-at every distance, since the relative change is at least (m - 1)/m.
+point; `points.local` says what makes a root an isolated one.
 """
 
 import dataclasses
@@ -17,13 +14,11 @@ import numpy as np
 from rnndyn.core.pytree import pytree
 from rnndyn.core.status import Status
 from rnndyn.maps import Map
-from rnndyn.points import dense
+from rnndyn.points import dense, local
+from rnndyn.points.local import Local
 from rnndyn.points.solver import SLOW, evaluate
 
-_REGULAR = 8  # multiple of d eps |J| below which a singular value counts as zero
-_NOISE = 4  # multiple of eps max(1, |z|) to which F(z) - z is known
 _PLATEAU = 64.0  # a degenerate root reaches as far as the residual stays below this multiple
-_CHORD = 24  # most Newton steps with one inverse
 _NEWTON = 5  # Newton steps with the inverse at the root: from half way, 2^-32, and one to spare
 _FOLLOWERS = 64  # points brought to a root together
 _FAILURES = 16  # points that are no isolated root after which a round that may fail ends
@@ -63,18 +58,6 @@ class Certified:
     radius: jax.Array
     passage: jax.Array
     nullity: jax.Array
-
-
-@pytree
-class _Local:
-    """F(z) - z at a point and its derivative: what every test of this module starts from."""
-
-    z: jax.Array
-    g: jax.Array
-    jacobian: jax.Array
-    noise: jax.Array
-    inverse: dense.Inverse
-    smallest: dense.Smallest
 
 
 def undecided(z: jax.Array) -> Certified:
@@ -209,30 +192,23 @@ def _certify(
     if final:
         z, status = _minimise(map_, z, status, movable)
 
-    def approach(carry, _):
-        z, _, _ = carry
-        at = _local(map_, z)
-        isolated = _finite(at) & _isolated(map_, at)
-        return (jnp.where(isolated & movable, _polish(map_, at), z), at, isolated), None
-
-    empty = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(_local, map_, z))
-    carry, _ = jax.lax.scan(approach, (z, empty, jnp.asarray(False)), length=2)
-    point, at = _measure(map_, *carry, status, tol), carry[1]
+    end, at, isolated = local.approach(map_, z, movable)
+    point = _measure(map_, end, at, isolated, status, tol)
     if final:
-        judge = (point.kind != Kind.ROOT) & _finite(at)
+        judge = (point.kind != Kind.ROOT) & local.finite(at)
         point = jax.lax.cond(judge, lambda: _judge(map_, at, point), lambda: point)
     return point, at.inverse.matrix
 
 
 def _measure(
-    map_: Map, z: jax.Array, at: _Local, isolated: jax.Array, status: jax.Array, tol: jax.Array
+    map_: Map, z: jax.Array, at: Local, isolated: jax.Array, status: jax.Array, tol: jax.Array
 ) -> Certified:
     """A point that `at` was polished to: a root, degenerate, or none as far as is known."""
     g = evaluate(map_, z) - z
     residual = jnp.max(jnp.abs(g), initial=0)
     converged = residual <= tol
     found = jnp.where(isolated, Kind.ROOT, Kind.DEGENERATE)
-    kind = jnp.where(_finite(at) & converged, found, Kind.NONE).astype(jnp.int32)
+    kind = jnp.where(local.finite(at) & converged, found, Kind.NONE).astype(jnp.int32)
     root = kind == Kind.ROOT
     even = 1 if z.shape[0] % 2 == 0 else -1
     status = jnp.where(status == SLOW, Status.MAX_STEPS, status)
@@ -242,22 +218,22 @@ def _measure(
         speed=0.5 * jnp.sum(g * g),
         status=jnp.where(converged, Status.CONVERGED, status).astype(jnp.int32),
         kind=kind,
-        sigma_min=jnp.where(_finite(at), at.smallest.value, jnp.nan),
+        sigma_min=jnp.where(local.finite(at), at.smallest.value, jnp.nan),
         index=jnp.where(root, even * at.inverse.sign, 0).astype(jnp.int32),
-        radius=jnp.where(root, _reach(at), jnp.nan),
+        radius=jnp.where(root, local.reach(at), jnp.nan),
         passage=jnp.full_like(residual, jnp.nan),
         nullity=jnp.zeros_like(kind),
     )
 
 
-def _judge(map_: Map, at: _Local, point: Certified) -> Certified:
+def _judge(map_: Map, at: Local, point: Certified) -> Certified:
     """What a point is that is no isolated root."""
     degenerate = point.kind == Kind.DEGENERATE
     minimum, ghost, passage = _ghost(map_, at)
     kind = jnp.where(minimum, jnp.where(ghost, Kind.GHOST, Kind.Q_MINIMUM), Kind.NONE)
     kind = jnp.where(point.status == Status.STATIONARY, kind, point.kind).astype(jnp.int32)
     a = at.jacobian - jnp.eye(at.z.shape[0], dtype=at.z.dtype)
-    level, least = _singular(at), at.smallest.value
+    level, least = local.singular(at), at.smallest.value
     small = least <= jnp.sqrt(jnp.finfo(at.z.dtype).eps)
     nullity = dense.nullity(a, jnp.where(small, jnp.maximum(level, 2 * least), level))
     return dataclasses.replace(
@@ -302,66 +278,7 @@ def _minimise(
     return jnp.where(stationary, end, z), jnp.where(stationary, Status.STATIONARY, status)
 
 
-def _finite(at: _Local) -> jax.Array:
-    return jnp.all(jnp.isfinite(at.g)) & jnp.all(jnp.isfinite(at.jacobian))
-
-
-def _singular(at: _Local) -> jax.Array:
-    """The level up to which a singular value of dF/dz - I counts as zero."""
-    norm = jnp.maximum(1, jnp.max(jnp.sum(jnp.abs(at.jacobian), axis=1)))
-    return _REGULAR * at.z.shape[0] * jnp.finfo(at.z.dtype).eps * norm
-
-
-def _local(map_: Map, z: jax.Array) -> _Local:
-    d = z.shape[0]
-    eye = jnp.eye(d, dtype=z.dtype)
-    jacobian = jax.jacfwd(evaluate, argnums=1)(map_, z)
-    a = jacobian - eye
-    inverse = dense.inverse(jnp.where(jnp.all(jnp.isfinite(a)), a, eye))
-    scale = jnp.maximum(1, jnp.max(jnp.abs(z)))
-    return _Local(
-        z=z,
-        g=evaluate(map_, z) - z,
-        jacobian=jacobian,
-        noise=_NOISE * jnp.finfo(z.dtype).eps * scale,
-        inverse=inverse,
-        smallest=dense.smallest_singular(inverse.matrix),
-    )
-
-
-def _reach(at: _Local) -> jax.Array:
-    """How far from z the root may lie: twice the Newton step and the error of the residual."""
-    step = jnp.linalg.norm(at.inverse.matrix @ at.g)
-    return 2 * (step + at.noise / at.smallest.value)
-
-
-def _isolated(map_: Map, at: _Local) -> jax.Array:
-    value, v = at.smallest.value, at.smallest.right
-    regular = value > _singular(at)
-
-    ends = at.z[None] + _reach(at) * jnp.stack([v, -v])
-    there = jax.vmap(_derivative, (None, 0, None))(map_, ends, v)
-    change = jnp.linalg.norm(there - (at.jacobian @ v)[None], axis=1)
-    return regular & jnp.all(change <= value / 2)
-
-
-def _polish(map_: Map, at: _Local) -> jax.Array:
-    """Newton steps with the one inverse, as long as they lower q, within reach of the start."""
-
-    def advance(carry):
-        i, z, g, _ = carry
-        trial = z - at.inverse.matrix @ g
-        h = evaluate(map_, trial) - trial
-        better = jnp.sum(h * h) < jnp.sum(g * g)
-        return i + 1, jnp.where(better, trial, z), jnp.where(better, h, g), better
-
-    carry = (jnp.int32(0), at.z, at.g, jnp.asarray(True))
-    busy = lambda carry: carry[3] & (carry[0] < _CHORD)  # noqa: E731
-    z = jax.lax.while_loop(busy, advance, carry)[1]
-    return jnp.where(jnp.linalg.norm(z - at.z) <= _reach(at), z, at.z)
-
-
-def _plateau(map_: Map, at: _Local) -> jax.Array:
+def _plateau(map_: Map, at: Local) -> jax.Array:
     """The largest distance, by powers of two up to max(1, |z|), to which the residual stays small.
 
     Measured along the weakest direction, on the side where it reaches further, against 64 times
@@ -379,7 +296,7 @@ def _plateau(map_: Map, at: _Local) -> jax.Array:
     return jnp.max(jnp.where(jax.lax.map(small, distances), distances, 0))
 
 
-def _ghost(map_: Map, at: _Local) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _ghost(map_: Map, at: Local) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Whether q has a minimum here, whether it is a ghost, and the steps that passing it takes.
 
     At a stationary point of q the residual g is a left null vector u of A. Along the right null
@@ -390,7 +307,7 @@ def _ghost(map_: Map, at: _Local) -> tuple[jax.Array, jax.Array, jax.Array]:
     v = at.smallest.right
     size = jnp.linalg.norm(at.g)
     u = at.g / jnp.where(size > 0, size, 1)
-    bend = jnp.dot(u, jax.jvp(lambda z: _derivative(map_, z, v), (at.z,), (v,))[1])
+    bend = jnp.dot(u, jax.jvp(lambda z: local.derivative(map_, z, v), (at.z,), (v,))[1])
     eps = jnp.finfo(at.z.dtype).eps
     width = jnp.sqrt(2 * size / jnp.maximum(bend, eps))
 
@@ -402,7 +319,3 @@ def _ghost(map_: Map, at: _Local) -> tuple[jax.Array, jax.Array, jax.Array]:
     bent = bend > jnp.sqrt(eps) * size
     passage = jnp.pi * jnp.abs(jnp.dot(u, v)) * jnp.sqrt(2 / (size * jnp.maximum(bend, eps)))
     return bend >= -jnp.sqrt(eps), bent & fits, passage
-
-
-def _derivative(map_: Map, z: jax.Array, v: jax.Array) -> jax.Array:
-    return jax.jvp(lambda z: evaluate(map_, z), (z,), (v,))[1]

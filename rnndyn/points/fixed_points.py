@@ -158,15 +158,16 @@ def fixed_points(
     can (its args are cast; a rule with float64 constants of its own stays in float64). It stops at
     a residual of 1e-2, where the best point of all is polished by Newton steps in the dtype of the
     starts; if it proves to be an isolated root, all starts that one Newton step with its inverse
-    brings four times nearer end there too (see `points.certify`). What remains goes on to 1e-4;
-    then once more from its start, after as many as ten steps of the map that lower |F(z) - z|;
-    then on q itself in the dtype of the starts, until the residual is at most min(tol, 1000 eps),
-    the best step is predicted to lower q by less than 8 eps q and does not, 16 steps lower q by
-    less than a factor of ten, or `max_steps` have been made; slow rows may end with Newton steps
-    on the gradient of q. Cost: about 6 steps of up to 37 products with the Jacobian a start, 12
-    more on arrival, and for each distinct root d evaluations for the Jacobian and 2 d^3 for its
-    inverse, twice. Memory O(n d + d^2). Outside of `jax.jit` and other transformations the rounds
-    are driven from the host, and the last is compiled when it is first needed.
+    brings four times nearer become that root too, bit for bit (see `points.certify`). What remains
+    goes on to 1e-4; then once more from its start, after as many as ten steps of the map that lower
+    |F(z) - z|; then on q itself in the dtype of the starts, until the residual is at most
+    min(tol, 1000 eps), the best step is predicted to lower q by less than 8 eps q and does not, 16
+    steps lower q by less than a factor of ten, or `max_steps` have been made; slow rows may end
+    with Newton steps on the gradient of q. Cost: about 6 steps of up to 43 products with the
+    Jacobian a start, 12 more on arrival, and for each distinct root d evaluations for the Jacobian
+    and 2 d^3 for its inverse, three times. Memory O(n d + d^2). Outside of `jax.jit` and other
+    transformations the rounds are driven from the host, and the last is compiled when it is first
+    needed.
 
     `z` is differentiable with respect to `map_.args` to any order by the implicit function
     theorem, dz = (I - J)^-1 dF; rows that are not ROOT are treated as constants, as are the other
