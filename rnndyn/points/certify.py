@@ -1,10 +1,7 @@
 """What a point is where the descent ended: an isolated root, a degenerate one, a ghost, or nothing.
 
 A residual alone proves little: where gates saturate |F(z) - z| rounds to zero far from any fixed
-point. A root counts as isolated if A = dF/dz - I is regular and changes by less than half its
-smallest singular value over the distance to which the residual determines the root (the condition
-of Newton and Kantorovich, checked along the weakest direction). At an m-fold root it fails
-at every distance, since the relative change is at least (m - 1)/m.
+point; `points.local` says what makes a root an isolated one.
 """
 
 import dataclasses
@@ -12,17 +9,16 @@ import enum
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnndyn.core.pytree import coded, pytree
 from rnndyn.core.status import Status
 from rnndyn.maps import Map
-from rnndyn.points import dense
+from rnndyn.points import dense, local
+from rnndyn.points.local import Local
 from rnndyn.points.solver import SLOW, evaluate
 
-_REGULAR = 8  # multiple of d eps |J| below which a singular value counts as zero
-_NOISE = 4  # multiple of eps max(1, |z|) to which F(z) - z is known
 _PLATEAU = 64.0  # a degenerate root reaches as far as the residual stays below this multiple
-_CHORD = 24  # most Newton steps with one inverse
 _NEWTON = 5  # Newton steps with the inverse at the root: from half way, 2^-32, and one to spare
 _FOLLOWERS = 64  # points brought to a root together
 _FAILURES = 16  # points that are no isolated root after which a round that may fail ends
@@ -64,18 +60,6 @@ class Certified:
     nullity: jax.Array
 
 
-@pytree
-class _Local:
-    """F(z) - z at a point and its derivative: what every test of this module starts from."""
-
-    z: jax.Array
-    g: jax.Array
-    jacobian: jax.Array
-    noise: jax.Array
-    inverse: dense.Inverse
-    smallest: dense.Smallest
-
-
 def undecided(z: jax.Array) -> Certified:
     """Rows of kind NONE, before anything is known about them."""
     n = z.shape[0]
@@ -89,15 +73,17 @@ def certify(
     table: Certified,
     pending: jax.Array,
     movable: jax.Array,
-    final: jax.Array,
     tol: jax.Array,
+    *,
+    final: bool,
 ) -> tuple[Certified, jax.Array]:
     """Say what the pending points are, and polish roots to rounding.
 
     The point of least residual goes first. Where it is an isolated root, every pending point that
-    a Newton step with the inverse at that root brings at least four times as near to it ends there:
-    the steps converge quadratically, since the inverse is that of the root, and cost two products
-    a step. So the Jacobian is formed and inverted once for each distinct root.
+    Newton steps with the inverse at that root lead to it becomes that root, bit for bit: the first
+    step must bring it at least four times as near, from where the steps converge quadratically,
+    since the inverse is that of the root, at two products a step. So the Jacobian is formed and
+    inverted once for each distinct root, and which row leads does not depend on their order.
 
     Parameters
     ----------
@@ -106,9 +92,9 @@ def certify(
     pending : jax.Array, shape (n,), bool
     movable : jax.Array, scalar, bool
         Whether points may be polished.
-    final : jax.Array, scalar, bool
-        Whether everything must be decided; otherwise only isolated roots are.
     tol : jax.Array, scalar
+    final : bool
+        Whether everything must be decided; otherwise only isolated roots are.
 
     Returns
     -------
@@ -119,16 +105,18 @@ def certify(
         return table, pending
     g = jax.vmap(evaluate, (None, 0))(map_, table.z) - table.z
     residual = jnp.max(jnp.abs(g), axis=1, initial=0)
-    rank = jnp.where(jnp.isfinite(residual), residual, jnp.finfo(residual.dtype).max)
+    most = jnp.finfo(residual.dtype).max
+    rank, key = (jnp.where(jnp.isfinite(a), a, most) for a in (residual, _fingerprint(table.z)))
 
     def undone(carry):
         _, _, todo, failures = carry
-        return jnp.any(todo) & (final | (failures < _FAILURES))
+        return jnp.any(todo) & (jnp.asarray(final) | (failures < _FAILURES))
 
     def lead(carry):
         table, pending, todo, failures = carry
-        i = jnp.argmin(jnp.where(todo, rank, jnp.inf))
-        point, inverse = _certify(map_, table.z[i], table.status[i], movable, final, tol)
+        best = jnp.min(jnp.where(todo, rank, jnp.inf))
+        i = jnp.argmin(jnp.where(todo & (rank == best), key, jnp.inf))
+        point, inverse = _certify(map_, table.z[i], table.status[i], movable, tol, final)
         root = point.kind == Kind.ROOT
         settled = final | root
         table = jax.tree.map(lambda a, x: a.at[i].set(jnp.where(settled, x, a[i])), table, point)
@@ -138,6 +126,12 @@ def certify(
 
     carry = (table, pending, pending, jnp.int32(0))
     return jax.lax.while_loop(undone, lead, carry)[:2]
+
+
+def _fingerprint(z: jax.Array) -> jax.Array:
+    """A number for each row that says in any order of the rows which of equals goes first."""
+    weights = np.random.default_rng(0).standard_normal(z.shape[1])
+    return jnp.sum(z * jnp.asarray(weights, z.dtype)[None], axis=1)
 
 
 def _follow(
@@ -152,10 +146,6 @@ def _follow(
     """Bring the pending points near a root to it, a few at a time, the nearest first."""
     count = min(pending.shape[0], _FOLLOWERS)
 
-    def step(z):
-        g = jax.vmap(evaluate, (None, 0))(map_, z) - z
-        return -g @ inverse.T, g
-
     def distance(z):
         return jnp.linalg.norm(z - point.z[None], axis=1)
 
@@ -164,78 +154,86 @@ def _follow(
         apart = jnp.where(pending, distance(table.z), jnp.inf)
         rows = jax.lax.top_k(-jnp.where(jnp.isnan(apart), jnp.inf, apart), count)[1]
         start = table.z[rows]
-        nearer = distance(start + step(start)[0]) <= 0.25 * distance(start)
-        end = jax.lax.fori_loop(0, _NEWTON, lambda _, z: z + step(z)[0], start)
-        last, g = step(end)
+        end, last, nearer, g = _chase(map_, start, point.z, inverse)
         residual, moved = jnp.max(jnp.abs(g), axis=1), jnp.linalg.norm(last, axis=1)
         near = distance(end) <= 2 * (moved + point.radius)
         joined = pending[rows] & (nearer | (distance(start) <= point.radius)) & near
         joined &= residual <= tol
         target = jnp.where(joined, rows, pending.shape[0])
         shared = jax.tree.map(lambda x: jnp.broadcast_to(x, (count,) + x.shape), point)
-        speed = 0.5 * jnp.sum(g * g, axis=1)
-        shared = dataclasses.replace(shared, z=end, residual=residual, speed=speed)
         table = jax.tree.map(lambda a, x: a.at[target].set(x, mode="drop"), table, shared)
         pending = pending.at[target].set(False, mode="drop")
         return table, pending, jnp.any(pending) & jnp.all(joined)
 
-    carry = (table, pending, more & jnp.any(pending))
-    return jax.lax.while_loop(lambda carry: carry[2], body, carry)[:2]
+    return jax.lax.while_loop(lambda c: c[2], body, (table, pending, more & jnp.any(pending)))[:2]
+
+
+def _chase(
+    map_: Map, start: jax.Array, root: jax.Array, inverse: jax.Array
+) -> tuple[jax.Array, ...]:
+    """Newton steps with one inverse: end, next step, whether the first led to the root, F - z."""
+
+    def step(i, carry):
+        _, z, nearer, _ = carry
+        g = jax.vmap(evaluate, (None, 0))(map_, z) - z
+        trial = z - g @ inverse.T
+        before, after = (jnp.linalg.norm(x - root[None], axis=1) for x in (z, trial))
+        return z, trial, jnp.where(i == 0, after <= 0.25 * before, nearer), g
+
+    carry = (start, start, jnp.zeros(start.shape[:1], bool), jnp.zeros_like(start))
+    end, trial, nearer, g = jax.lax.fori_loop(0, _NEWTON + 1, step, carry)
+    return end, trial - end, nearer, g
 
 
 def _certify(
-    map_: Map,
-    z: jax.Array,
-    status: jax.Array,
-    movable: jax.Array,
-    final: jax.Array,
-    tol: jax.Array,
+    map_: Map, z: jax.Array, status: jax.Array, movable: jax.Array, tol: jax.Array, final: bool
 ) -> tuple[Certified, jax.Array]:
     """One point and the inverse of dF/dz - I there."""
-    z, status = _minimise(map_, z, status, movable & final)
+    if final:
+        z, status = _minimise(map_, z, status, movable)
 
-    def approach(carry, _):
-        z, _, _ = carry
-        at = _local(map_, z)
-        isolated = _finite(at) & _isolated(map_, at)
-        return (jnp.where(isolated & movable, _polish(map_, at), z), at, isolated), None
+    end, at, isolated = local.approach(map_, z, movable)
+    point = _measure(map_, end, at, isolated, status, tol)
+    if final:
+        judge = (point.kind != Kind.ROOT) & local.finite(at)
+        point = jax.lax.cond(judge, lambda: _judge(map_, at, point), lambda: point)
+    return point, at.inverse.matrix
 
-    empty = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(_local, map_, z))
-    carry, _ = jax.lax.scan(approach, (z, empty, jnp.asarray(False)), length=2)
-    polished, at, isolated = carry
-    g = evaluate(map_, polished) - polished
+
+def _measure(
+    map_: Map, z: jax.Array, at: Local, isolated: jax.Array, status: jax.Array, tol: jax.Array
+) -> Certified:
+    """A point that `at` was polished to: a root, degenerate, or none as far as is known."""
+    g = evaluate(map_, z) - z
     residual = jnp.max(jnp.abs(g), initial=0)
     converged = residual <= tol
     found = jnp.where(isolated, Kind.ROOT, Kind.DEGENERATE)
-    kind = jnp.where(_finite(at) & converged, found, Kind.NONE).astype(jnp.int32)
+    kind = jnp.where(local.finite(at) & converged, found, Kind.NONE).astype(jnp.int32)
     root = kind == Kind.ROOT
     even = 1 if z.shape[0] % 2 == 0 else -1
     status = jnp.where(status == SLOW, Status.MAX_STEPS, status)
-    point = Certified(
-        z=polished,
+    return Certified(
+        z=z,
         residual=residual,
         speed=0.5 * jnp.sum(g * g),
         status=jnp.where(converged, Status.CONVERGED, status).astype(jnp.int32),
         kind=kind,
-        sigma_min=jnp.where(_finite(at), at.smallest.value, jnp.nan),
+        sigma_min=jnp.where(local.finite(at), at.smallest.value, jnp.nan),
         index=jnp.where(root, even * at.inverse.sign, 0).astype(jnp.int32),
-        radius=jnp.where(root, _reach(at), jnp.nan),
+        radius=jnp.where(root, local.reach(at), jnp.nan),
         passage=jnp.full_like(residual, jnp.nan),
         nullity=jnp.zeros_like(kind),
     )
-    judge = final & ~root & _finite(at)
-    point = jax.lax.cond(judge, lambda: _judge(map_, at, point), lambda: point)
-    return point, at.inverse.matrix
 
 
-def _judge(map_: Map, at: _Local, point: Certified) -> Certified:
+def _judge(map_: Map, at: Local, point: Certified) -> Certified:
     """What a point is that is no isolated root."""
     degenerate = point.kind == Kind.DEGENERATE
     minimum, ghost, passage = _ghost(map_, at)
     kind = jnp.where(minimum, jnp.where(ghost, Kind.GHOST, Kind.Q_MINIMUM), Kind.NONE)
     kind = jnp.where(point.status == Status.STATIONARY, kind, point.kind).astype(jnp.int32)
     a = at.jacobian - jnp.eye(at.z.shape[0], dtype=at.z.dtype)
-    level, least = _singular(at), at.smallest.value
+    level, least = local.singular(at), at.smallest.value
     small = least <= jnp.sqrt(jnp.finfo(at.z.dtype).eps)
     nullity = dense.nullity(a, jnp.where(small, jnp.maximum(level, 2 * least), level))
     return dataclasses.replace(
@@ -280,68 +278,7 @@ def _minimise(
     return jnp.where(stationary, end, z), jnp.where(stationary, Status.STATIONARY, status)
 
 
-def _finite(at: _Local) -> jax.Array:
-    return jnp.all(jnp.isfinite(at.g)) & jnp.all(jnp.isfinite(at.jacobian))
-
-
-def _singular(at: _Local) -> jax.Array:
-    """The level up to which a singular value of dF/dz - I counts as zero."""
-    norm = jnp.maximum(1, jnp.max(jnp.sum(jnp.abs(at.jacobian), axis=1)))
-    return _REGULAR * at.z.shape[0] * jnp.finfo(at.z.dtype).eps * norm
-
-
-def _local(map_: Map, z: jax.Array) -> _Local:
-    d = z.shape[0]
-    eye = jnp.eye(d, dtype=z.dtype)
-    jacobian = jax.jacfwd(evaluate, argnums=1)(map_, z)
-    a = jacobian - eye
-    inverse = dense.inverse(jnp.where(jnp.all(jnp.isfinite(a)), a, eye))
-    scale = jnp.maximum(1, jnp.max(jnp.abs(z)))
-    return _Local(
-        z=z,
-        g=evaluate(map_, z) - z,
-        jacobian=jacobian,
-        noise=_NOISE * jnp.finfo(z.dtype).eps * scale,
-        inverse=inverse,
-        smallest=dense.smallest_singular(inverse.matrix),
-    )
-
-
-def _reach(at: _Local) -> jax.Array:
-    """How far from z the root may lie: twice the Newton step and the error of the residual."""
-    step = jnp.linalg.norm(at.inverse.matrix @ at.g)
-    return 2 * (step + at.noise / at.smallest.value)
-
-
-def _isolated(map_: Map, at: _Local) -> jax.Array:
-    value, v = at.smallest.value, at.smallest.right
-    regular = value > _singular(at)
-
-    def change(distance):
-        there = at.z + distance * v
-        return jnp.linalg.norm(_derivative(map_, there, v) - at.jacobian @ v)
-
-    reach = _reach(at)
-    return regular & (change(reach) <= value / 2) & (change(-reach) <= value / 2)
-
-
-def _polish(map_: Map, at: _Local) -> jax.Array:
-    """Newton steps with the one inverse, as long as they lower q, within reach of the start."""
-
-    def advance(carry):
-        i, z, g, _ = carry
-        trial = z - at.inverse.matrix @ g
-        h = evaluate(map_, trial) - trial
-        better = jnp.sum(h * h) < jnp.sum(g * g)
-        return i + 1, jnp.where(better, trial, z), jnp.where(better, h, g), better
-
-    carry = (jnp.int32(0), at.z, at.g, jnp.asarray(True))
-    busy = lambda carry: carry[3] & (carry[0] < _CHORD)  # noqa: E731
-    z = jax.lax.while_loop(busy, advance, carry)[1]
-    return jnp.where(jnp.linalg.norm(z - at.z) <= _reach(at), z, at.z)
-
-
-def _plateau(map_: Map, at: _Local) -> jax.Array:
+def _plateau(map_: Map, at: Local) -> jax.Array:
     """The largest distance, by powers of two up to max(1, |z|), to which the residual stays small.
 
     Measured along the weakest direction, on the side where it reaches further, against 64 times
@@ -359,7 +296,7 @@ def _plateau(map_: Map, at: _Local) -> jax.Array:
     return jnp.max(jnp.where(jax.lax.map(small, distances), distances, 0))
 
 
-def _ghost(map_: Map, at: _Local) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _ghost(map_: Map, at: Local) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Whether q has a minimum here, whether it is a ghost, and the steps that passing it takes.
 
     At a stationary point of q the residual g is a left null vector u of A. Along the right null
@@ -370,7 +307,7 @@ def _ghost(map_: Map, at: _Local) -> tuple[jax.Array, jax.Array, jax.Array]:
     v = at.smallest.right
     size = jnp.linalg.norm(at.g)
     u = at.g / jnp.where(size > 0, size, 1)
-    bend = jnp.dot(u, jax.jvp(lambda z: _derivative(map_, z, v), (at.z,), (v,))[1])
+    bend = jnp.dot(u, jax.jvp(lambda z: local.derivative(map_, z, v), (at.z,), (v,))[1])
     eps = jnp.finfo(at.z.dtype).eps
     width = jnp.sqrt(2 * size / jnp.maximum(bend, eps))
 
@@ -382,7 +319,3 @@ def _ghost(map_: Map, at: _Local) -> tuple[jax.Array, jax.Array, jax.Array]:
     bent = bend > jnp.sqrt(eps) * size
     passage = jnp.pi * jnp.abs(jnp.dot(u, v)) * jnp.sqrt(2 / (size * jnp.maximum(bend, eps)))
     return bend >= -jnp.sqrt(eps), bent & fits, passage
-
-
-def _derivative(map_: Map, z: jax.Array, v: jax.Array) -> jax.Array:
-    return jax.jvp(lambda z: evaluate(map_, z), (z,), (v,))[1]

@@ -5,18 +5,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from rnndyn.core import validation
 from rnndyn.core.pytree import coded, pytree
 from rnndyn.maps import Map
 from rnndyn.points import dense, fpf
-from rnndyn.points.certify import Kind, certify, undecided
+from rnndyn.points.certify import Certified, Kind, certify, undecided
 from rnndyn.points.fpf import FixedPointFinderPoints
-from rnndyn.points.solver import begin, descend, evaluate, relax
+from rnndyn.points.solver import Descent, begin, descend, evaluate, relax
 
 DEFAULT_TOL = 1000  # multiple of eps; the search always goes on to this where it can
-ROUNDS = (1e-2, 1e-4, 0.0)  # residuals at which roots are looked for; 0: all that is left
 INNER = 16  # inner iterations of a step before the last round
+# The rounds before the last: whether to go back to the starts, how many steps of the map come
+# first, the factor by which each must lower |F(z) - z|, and the residual to descend to.
+ROUNDS = ((False, 3, 0.5, 1e-2), (False, 0, 0.0, 1e-4), (True, 10, 1.0, 1e-3))
 
 
 @pytree
@@ -150,15 +154,20 @@ def fixed_points(
     Levenberg-Marquardt with matrix-free steps (see `points.solver`), which, unlike Newton's
     method, stays in the basin it starts in and reaches saddles as well as stable points. Until the
     last round the components of F(z) - z are divided by the lengths of the rows of dF/dz - I, so
-    that closing gates do not pass for roots; the last round lowers q itself. It stops at a
-    residual of 1e-2, where the best point of all is polished by Newton steps; if it proves to
-    be an isolated root, all starts that one Newton step with its inverse brings four times nearer
-    end there too (see `points.certify`). What remains goes on to 1e-4, and then until the residual
-    is at most min(tol, 1000 eps), the best step is predicted to lower q by less than 8 eps q and
-    does not, 16 steps lower q by less than a factor of ten, or `max_steps` have been made; slow
-    rows may end with Newton steps on the gradient of q. Cost: about 6 steps of up to 40 products
-    with the Jacobian a start, 12 more on arrival, and for each distinct root d evaluations for the
-    Jacobian and 2 d^3 for its inverse, twice. Memory O(n d + d^2).
+    that closing gates do not pass for roots, and a float64 search runs in float32 where the map
+    can (its args are cast; a rule with float64 constants of its own stays in float64). It stops at
+    a residual of 1e-2, where the best point of all is polished by Newton steps in the dtype of the
+    starts; if it proves to be an isolated root, all starts that one Newton step with its inverse
+    brings four times nearer become that root too, bit for bit (see `points.certify`). What remains
+    goes on to 1e-4; then once more from its start, after as many as ten steps of the map that lower
+    |F(z) - z|; then on q itself in the dtype of the starts, until the residual is at most
+    min(tol, 1000 eps), the best step is predicted to lower q by less than 8 eps q and does not, 16
+    steps lower q by less than a factor of ten, or `max_steps` have been made; slow rows may end
+    with Newton steps on the gradient of q. Cost: about 6 steps of up to 43 products with the
+    Jacobian a start, 12 more on arrival, and for each distinct root d evaluations for the Jacobian
+    and 2 d^3 for its inverse, three times. Memory O(n d + d^2). Outside of `jax.jit` and other
+    transformations the rounds are driven from the host, and the last is compiled when it is first
+    needed.
 
     `z` is differentiable with respect to `map_.args` to any order by the implicit function
     theorem, dz = (I - J)^-1 dF; rows that are not ROOT are treated as constants, as are the other
@@ -182,47 +191,144 @@ def fixed_points(
     max_steps = validation.require_int("max_steps", max_steps, 0, "0 only judges the starts")
     _require_endomorphism(map_, starts)
     goal = jnp.asarray(min(tol, default), starts.dtype)
-    found = _fixed_points(map_, starts, jnp.asarray(tol, starts.dtype), goal, max_steps)
-    return dataclasses.replace(found, map_=map_)
+    given = (map_, starts, jnp.asarray(tol, starts.dtype), goal, max_steps)
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(given)):
+        now = _all_rounds(*jax.tree.map(jax.lax.stop_gradient, given))
+        z = jax.vmap(_implicit, (None, 0, 0))(map_, now.table.z, now.table.kind == Kind.ROOT)
+        return _result(map_, now, z)
+    now = _needed_rounds(*given)
+    return _result(map_, now, now.table.z)
+
+
+@pytree
+class _Search:
+    """What one round hands to the next; `left` is the number of pending rows."""
+
+    descent: Descent
+    table: Certified
+    pending: jax.Array
+    left: jax.Array
+
+
+def _result(map_: Map, now: _Search, z: jax.Array) -> FixedPoints:
+    names = {field.name for field in dataclasses.fields(now.table)} - {"z"}
+    columns = {name: getattr(now.table, name) for name in names}
+    return FixedPoints(z=z, steps=now.descent.steps, map_=map_, **columns)
+
+
+def _needed_rounds(
+    map_: Map, starts: jax.Array, tol: jax.Array, goal: jax.Array, max_steps: int
+) -> _Search:
+    """Until no row is left, driven from the host: what no row needs is not even compiled."""
+    given, now = (map_, starts, tol, goal, max_steps), _begin(map_, starts)
+    for at in zip(*_schedule(starts), strict=True):
+        now = _round(*given, now, *at)
+        if not int(now.left):
+            return now
+    return _rest(*given, now)
+
+
+def _all_rounds(
+    map_: Map, starts: jax.Array, tol: jax.Array, goal: jax.Array, max_steps: int
+) -> _Search:
+    """The same in one trace."""
+    given, now = (map_, starts, tol, goal, max_steps), _begin(map_, starts)
+    step = lambda now, at: (_round(*given, now, *at), None)  # noqa: E731
+    return _rest(*given, jax.lax.scan(step, now, _schedule(starts))[0])
+
+
+def _schedule(starts: jax.Array) -> list[np.ndarray]:
+    kinds = (np.bool_, np.int32, starts.dtype, starts.dtype)
+    return [np.array(list(column), kind) for column, kind in zip(zip(*ROUNDS), kinds)]  # noqa: B905
 
 
 @jax.jit
-def _fixed_points(
-    map_: Map, starts: jax.Array, tol: jax.Array, goal: jax.Array, max_steps: jax.Array
-) -> FixedPoints:
-    frozen = jax.tree.map(jax.lax.stop_gradient, map_)
-    starts = jax.lax.stop_gradient(starts)
-    n, d = starts.shape
-    goals = jnp.maximum(jnp.asarray(ROUNDS, starts.dtype), goal).at[-1].set(goal)
-    inner = jnp.minimum(2 * d, jnp.asarray([INNER] * (len(ROUNDS) - 1) + [2 * INNER]))
-    last = jnp.arange(len(ROUNDS)) == len(ROUNDS) - 1
+def _begin(map_: Map, starts: jax.Array) -> _Search:
+    n = starts.shape[0]
+    descent = begin(starts.astype(_working_precision(map_, starts)))
+    return _Search(descent, undecided(starts), jnp.ones((n,), bool), jnp.asarray(n))
 
-    def search(carry, at):
-        descent, table, pending = carry
-        level, inner, last = at
-        descent = descend(frozen, descent, pending, level, max_steps, inner, ~last)
-        z = jnp.where(pending[:, None], descent.z, table.z)
-        status = jnp.where(pending, descent.status, table.status)
-        table = dataclasses.replace(table, z=z, status=status)
-        table, pending = certify(frozen, table, pending, max_steps > 0, last, tol)
-        return (descent, table, pending), None
 
-    descent = relax(frozen, begin(starts), goal, max_steps)
-    carry = (descent, undecided(starts), jnp.ones((n,), bool))
-    (descent, table, _), _ = jax.lax.scan(search, carry, (goals, inner, last))
-    return FixedPoints(
-        z=jax.vmap(_implicit, (None, 0, 0))(map_, table.z, table.kind == Kind.ROOT),
-        residual=table.residual,
-        speed=table.speed,
-        status=table.status,
-        kind=table.kind,
-        steps=descent.steps,
-        sigma_min=table.sigma_min,
-        index=table.index,
-        radius=table.radius,
-        passage=table.passage,
-        nullity=table.nullity,
-    )
+def _working_precision(map_: Map, starts: jax.Array) -> Any:
+    """float32 if the map can be evaluated in it, else the dtype of the starts."""
+    if starts.dtype != jnp.float64:
+        return starts.dtype
+    row = jax.ShapeDtypeStruct(starts.shape[1:], jnp.float32)
+    try:
+        with np.errstate(over="raise", under="raise"):
+            image = jax.eval_shape(evaluate, _cast(map_, jnp.float32), row)
+    except (TypeError, ValueError, FloatingPointError):  # the rule has constants that do not fit
+        return starts.dtype
+    return image.dtype
+
+
+def _cast(map_: Map, dtype: Any) -> Map:
+    floating = lambda a: jnp.issubdtype(a.dtype, jnp.floating)  # noqa: E731
+    return jax.tree.map(lambda a: a.astype(dtype) if floating(a) else a, map_)
+
+
+@jax.jit
+def _round(
+    map_: Map,
+    starts: jax.Array,
+    tol: jax.Array,
+    goal: jax.Array,
+    max_steps: jax.Array,
+    now: _Search,
+    again: jax.Array,
+    most: jax.Array,
+    factor: jax.Array,
+    level: jax.Array,
+) -> _Search:
+    """One of ROUNDS; rows that the descent leaves where they are keep all their digits."""
+    pending, steps, low = now.pending, now.descent.steps, now.descent.z.dtype
+    cheap = _cast(map_, low)
+    z = jnp.where(again & pending[:, None], starts, now.table.z)
+    fresh = begin(z.astype(low))
+    damping = jnp.where(again, fresh.damping, now.descent.damping)
+    descent = dataclasses.replace(fresh, steps=steps, damping=damping)
+    level = jnp.maximum(level, goal).astype(low)
+    most = jnp.where(pending, jnp.minimum(most, max_steps - steps), 0)
+    descent = relax(cheap, descent, most, factor.astype(low), level)
+    inner = jnp.minimum(2 * starts.shape[1], INNER)
+    descent = descend(cheap, descent, pending, level, max_steps, inner, jnp.asarray(True))
+    moved = jnp.any(descent.z != fresh.z, axis=1, keepdims=True)
+    z = jnp.where(moved, descent.z.astype(z.dtype), z)
+    return _judge(map_, now, descent, z, max_steps, tol, final=False)
+
+
+@jax.jit
+def _rest(
+    map_: Map,
+    starts: jax.Array,
+    tol: jax.Array,
+    goal: jax.Array,
+    max_steps: jax.Array,
+    now: _Search,
+) -> _Search:
+    """The last round, on q itself and in full precision, after which every row is decided."""
+    descent = dataclasses.replace(begin(now.table.z), steps=now.descent.steps)
+    inner = jnp.minimum(2 * starts.shape[1], 2 * INNER)
+    descent = descend(map_, descent, now.pending, goal, max_steps, inner, jnp.asarray(False))
+    return _judge(map_, now, descent, descent.z, max_steps, tol, final=True)
+
+
+def _judge(
+    map_: Map,
+    now: _Search,
+    descent: Descent,
+    z: jax.Array,
+    max_steps: jax.Array,
+    tol: jax.Array,
+    *,
+    final: bool,
+) -> _Search:
+    """Where a descent ended, certified."""
+    z = jnp.where(now.pending[:, None], z, now.table.z)
+    status = jnp.where(now.pending, descent.status, now.table.status)
+    table = dataclasses.replace(now.table, z=z, status=status)
+    table, pending = certify(map_, table, now.pending, max_steps > 0, tol, final=final)
+    return _Search(descent, table, pending, jnp.sum(pending))
 
 
 @jax.custom_jvp

@@ -4,12 +4,14 @@ The map is evaluated on a batch, so that shared weights turn each product with t
 one matrix product. A step minimises |G + A s|^2 + mu |s|^2, A = dG/dz, by conjugate gradients on
 the least-squares problem (CGLS: Hestenes & Stiefel 1952, sec. 10); mu = damping * |G|^2 / d keeps
 the convergence quadratic (Fan & Yuan, Computing 74, 2005) and the damping follows the gain ratio
-(Nielsen 1999). A start that is finished leaves its lane to the next one, so that slow starts do
-not hold up the others.
+(Nielsen 1999, but by a constant factor after a rejection). A few starts that fit in the cache
+advance together by one step; then those that are finished make room for others, so that no start
+waits for a slow one, and starts of one age, which need about as many inner iterations, stay
+together.
 
 A gate that closes, as in F(z) - z = (1 - u) (n - z), takes q to zero far from any fixed point and
 spreads the singular values of A. Far from roots G is therefore divided, component by component,
-by the lengths of the rows of A at the present point, which undoes 1 - u: a diagonal form of the
+by the lengths of the rows of A near the present point, which undoes 1 - u: a diagonal form of the
 natural level functions |A^-1 G| (Deuflhard, Newton Methods for Nonlinear Problems, 2011, ch. 3).
 """
 
@@ -25,14 +27,14 @@ from rnndyn.core.pytree import pytree
 from rnndyn.core.status import Status
 from rnndyn.maps import Map
 
-LANES = 64  # starts that advance together: fewer, so that few wait for the last
+LANES = 32  # starts that advance together: few, so that their derivatives stay in the cache
 _UNFINISHED = 1  # in place of a status code
 SLOW = 2  # so is this: in _WINDOW steps q did not fall to _PROGRESS of what it was
 _WINDOW = 16
 _PROGRESS = 0.1
-_RELAXATIONS = 3  # steps of the map itself before the first step of the descent
 _PROBES = 8  # random vectors that measure the rows of A, to about a third of their length
 _SHORTEST = 1e-3  # rows count as at least that long
+_SHRINK, _GROWTH = 0.3, 16.0  # of the damping: least factor of a good step, factor of a rejected
 
 
 @pytree
@@ -42,8 +44,8 @@ class Descent:
     Attributes
     ----------
     z : jax.Array, shape (n, d)
-    damping, growth : jax.Array, shape (n,)
-        mu d / |G|^2, and the factor for the next rejected step.
+    damping : jax.Array, shape (n,)
+        mu d / |G|^2.
     steps : jax.Array, shape (n,), int
         Steps tried.
     mark : jax.Array, shape (n,)
@@ -53,7 +55,6 @@ class Descent:
 
     z: jax.Array
     damping: jax.Array
-    growth: jax.Array
     steps: jax.Array
     mark: jax.Array
     status: jax.Array
@@ -99,34 +100,27 @@ def descend(
     if n == 0 or d == 0:
         return dataclasses.replace(now, status=jnp.zeros((n,), jnp.int32))
     width = min(n, LANES)
-    queue = jnp.argsort(~pending, stable=True)
-    count = jnp.sum(pending)
-    fresh = dataclasses.replace(begin(now.z), steps=now.steps)
 
-    def load(places):
-        rows, exists = queue[jnp.minimum(places, n - 1)], places < count
-        lanes = jax.tree.map(lambda a: a[rows], fresh)
-        status = jnp.where(exists, lanes.status, Status.CONVERGED).astype(jnp.int32)
-        return jnp.where(exists, rows, n), dataclasses.replace(lanes, status=status)
+    def sweep(table):
+        waiting = table.status == _UNFINISHED
+        queue, count = jnp.argsort(~waiting, stable=True), jnp.sum(waiting)
 
-    def unfinished(carry):
-        return jnp.any(carry[1] < n)
+        def block(carry):
+            first, table = carry
+            places = first + jnp.arange(width)
+            rows = jnp.where(places < count, queue[jnp.minimum(places, n - 1)], n)
+            lanes = jax.tree.map(lambda a: a.at[rows].get(mode="clip"), table)
+            status = jnp.where(rows < n, lanes.status, Status.CONVERGED).astype(jnp.int32)
+            lanes = dataclasses.replace(lanes, status=status)
+            lanes = _advance(map_, lanes, goal, max_steps, inner, scaled)
+            put = lambda a, b: a.at[rows].set(b, mode="drop")  # noqa: E731
+            return first + width, jax.tree.map(put, table, lanes)
 
-    def advance(carry):
-        lanes, rows, following, results = carry
-        lanes = _advance(map_, lanes, goal, max_steps, inner, scaled)
-        done = (lanes.status != _UNFINISHED) & (rows < n)
-        target = jnp.where(done, rows, n)
-        results = jax.tree.map(lambda a, b: a.at[target].set(b, mode="drop"), results, lanes)
-        places = following + jnp.cumsum(done) - 1
-        next_rows, loaded = load(places)
-        rows = jnp.where(done, next_rows, rows)
-        lanes = jax.tree.map(lambda a, b: _select(done, a, b), loaded, lanes)
-        return lanes, rows, following + jnp.sum(done), results
+        return jax.lax.while_loop(lambda c: c[0] < count, block, (0 * count, table))[1]
 
-    rows, lanes = load(jnp.arange(width))
-    carry = (lanes, rows, jnp.asarray(width), now)
-    return jax.lax.while_loop(unfinished, advance, carry)[3]
+    status = jnp.where(pending, _UNFINISHED, Status.CONVERGED).astype(jnp.int32)
+    table = dataclasses.replace(now, status=status)
+    return jax.lax.while_loop(lambda t: jnp.any(t.status == _UNFINISHED), sweep, table)
 
 
 def begin(z: jax.Array) -> Descent:
@@ -135,29 +129,29 @@ def begin(z: jax.Array) -> Descent:
     return Descent(
         z=z,
         damping=jnp.full((n,), 1.0, z.dtype),
-        growth=jnp.full((n,), 2.0, z.dtype),
         steps=jnp.zeros((n,), jnp.int32),
         mark=jnp.full((n,), jnp.inf, z.dtype),
         status=jnp.full((n,), _UNFINISHED, jnp.int32),
     )
 
 
-def relax(map_: Map, now: Descent, goal: jax.Array, max_steps: jax.Array) -> Descent:
-    """Follow the map itself from each start while a step halves |G|, three steps at most.
+def relax(map_: Map, now: Descent, most: jax.Array, ratio: jax.Array, goal: jax.Array) -> Descent:
+    """Follow the map itself while a step brings |G| below `ratio` |G|, `most` steps at most.
 
     That removes what the map forgets at once, such as noise that takes a start out of the range of
     F, for one evaluation a step.
     """
 
-    def step(_, carry):
-        z, g, steps = carry
+    def step(carry):
+        z, g, steps, _ = carry
         h = _defect(map_, z + g)
-        better = (_dot(h, h) <= 0.25 * _dot(g, g)) & (steps < max_steps)
-        better &= jnp.max(jnp.abs(g), axis=1, initial=0) > goal
-        return _select(better, z + g, z), _select(better, h, g), steps + better.astype(jnp.int32)
+        better = _dot(h, h) < jnp.square(ratio) * _dot(g, g)
+        better &= (steps < now.steps + most) & (jnp.max(jnp.abs(g), axis=1, initial=0) > goal)
+        z, g = _select(better, z + g, z), _select(better, h, g)
+        return z, g, steps + better.astype(jnp.int32), jnp.any(better)
 
-    carry = (now.z, _defect(map_, now.z), now.steps)
-    z, _, steps = jax.lax.fori_loop(0, _RELAXATIONS, step, carry)
+    carry = (now.z, _defect(map_, now.z), now.steps, jnp.any(most > 0))
+    z, _, steps, _ = jax.lax.while_loop(lambda carry: carry[3], step, carry)
     return dataclasses.replace(now, z=z, steps=steps)
 
 
@@ -173,29 +167,28 @@ def _advance(
     d = now.z.shape[1]
     eps = jnp.finfo(now.z.dtype).eps
     g, push = jax.linearize(lambda z: _defect(map_, z), now.z)
-    residual = jnp.max(jnp.abs(g), axis=1)
-    weight = jnp.where(scaled, _row_weights(push, now.z), 1)
+    weight = _row_weights(push, now.z, jnp.where(scaled, _PROBES, 0))
     pull = jax.linear_transpose(lambda v: weight * push(v), now.z)
+    residual = jnp.max(jnp.abs(g), axis=1)
     g = weight * g
     q = 0.5 * _dot(g, g)
     now = _settle(now, residual, q, goal, max_steps)
     active = now.status == _UNFINISHED
     mu = now.damping * 2 * q / d
     slope = -pull(g)[0]
-    step = cgls(lambda v: weight * push(v), lambda u: pull(u)[0], g, mu, active, inner)
+    step = cgls(lambda v: weight * push(v), lambda u: pull(u)[0], g, slope, mu, active, inner)
     predicted = 0.5 * _dot(step, slope) + 0.5 * mu * _dot(step, step)
     z = now.z + step
     g = weight * _defect(map_, z)
     gain = (q - 0.5 * _dot(g, g)) / predicted
     accepted = active & (gain > 1e-4)  # false where anything is NaN
-    shrink = jnp.maximum(0.1, 1 - (2 * gain - 1) ** 3).astype(q.dtype)
+    change = jnp.where(accepted, jnp.maximum(_SHRINK, 1 - (2 * gain - 1) ** 3), _GROWTH)
     stuck = active & ~accepted & (predicted <= 8 * eps * q)
     status = jnp.where(stuck, Status.STATIONARY, now.status)
     status = jnp.where(active & ~jnp.isfinite(predicted), Status.NONFINITE, status)
     return Descent(
         z=_select(accepted, z, now.z),
-        damping=now.damping * jnp.where(accepted, shrink, jnp.where(active, now.growth, 1)),
-        growth=jnp.where(accepted, 2, jnp.where(active, 2 * now.growth, now.growth)),
+        damping=jnp.where(active, change, 1).astype(q.dtype) * now.damping,
         steps=now.steps + active.astype(jnp.int32),
         mark=now.mark,
         status=status.astype(jnp.int32),
@@ -219,31 +212,38 @@ def _defect(map_: Map, z: jax.Array) -> jax.Array:
     return jax.vmap(evaluate, (None, 0))(map_, z) - z
 
 
-def _row_weights(push: Callable[[jax.Array], jax.Array], z: jax.Array) -> jax.Array:
-    """One over the lengths of the rows of A: a random sign vector v has E (A v)_i^2 = |A_i|^2."""
+def _row_weights(
+    push: Callable[[jax.Array], jax.Array], z: jax.Array, probes: jax.Array
+) -> jax.Array:
+    """One over the lengths of the rows of A: a random sign vector v has E (A v)_i^2 = |A_i|^2.
+
+    Without probes, 1.
+    """
     signs = np.sign(np.random.default_rng(0).standard_normal((_PROBES, z.shape[1])))
+    signs = jnp.asarray(signs, z.dtype)
 
-    def add(total, v):
-        return total + push(jnp.broadcast_to(v, z.shape)) ** 2, None
+    def add(i, total):
+        return total + push(jnp.broadcast_to(signs[i], z.shape)) ** 2
 
-    total, _ = jax.lax.scan(add, jnp.zeros_like(z), jnp.asarray(signs, z.dtype))
-    return 1 / jnp.maximum(jnp.sqrt(total / _PROBES), _SHORTEST)
+    total = jax.lax.fori_loop(0, probes, add, jnp.zeros_like(z))
+    lengths = jnp.maximum(jnp.sqrt(total / _PROBES), _SHORTEST)
+    return jnp.where(probes > 0, 1 / lengths, 1)
 
 
 def cgls(
     push: Callable[[jax.Array], jax.Array],
     pull: Callable[[jax.Array], jax.Array],
     g: jax.Array,
+    slope: jax.Array,
     mu: jax.Array,
     active: jax.Array,
     inner: jax.Array,
 ) -> jax.Array:
-    """Minimise |g + A s|^2 + mu |s|^2 row by row.
+    """Minimise |g + A s|^2 + mu |s|^2 row by row; `slope` is -A^T g.
 
     A row is finished when its normal equations hold to a tenth of the start, or to |g| where that
     is less (which makes the steps near a root Newton's), and after `inner` iterations at most.
     """
-    slope = -pull(g)
     first = _dot(slope, slope)
     wanted = jnp.clip(_dot(g, g), 64 * jnp.finfo(g.dtype).eps, 0.01) * first
 

@@ -62,3 +62,15 @@ def bistable_cell(z, args):
 
 def bistable(w_a, b_a, w_c, dtype=float):
     return rd.Map(bistable_cell, tuple(jnp.asarray(x, dtype) for x in (w_a, b_a, w_c)))
+
+
+def affine(size):
+    """A matrix that is far from symmetric, a shift, and the map z -> matrix z + shift."""
+    draws = np.random.default_rng(0)
+    matrix, shift = np.triu(draws.standard_normal((size, size)), -1), draws.standard_normal(size)
+    return matrix, shift, rd.Map(_affine, (jnp.asarray(matrix), jnp.asarray(shift)))
+
+
+def _affine(z, args):
+    matrix, shift = args
+    return matrix @ z + shift

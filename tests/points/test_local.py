@@ -1,0 +1,51 @@
+"""Newton steps at a root with one inverse: where they end, to the last bit."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnndyn.points import certify, local
+from tests.points.searches import affine, tanh_net
+from tests.tolerances import tol
+
+SIZE = 5
+MOVABLE = jnp.asarray(True)
+
+
+def test_one_newton_step_solves_an_affine_map():
+    """From far away, with the inverse at the start, whatever the matrix is like transposed."""
+    matrix, shift, map_ = affine(SIZE)
+    root = np.linalg.solve(np.eye(SIZE) - matrix, shift)
+    at = local._linearize(map_, jnp.asarray(root + 3.0))
+    assert np.allclose(local._polish(map_, at, at.z), root, rtol=0, atol=tol("root"))
+    assert np.allclose(np.linalg.norm(root - at.z) * 2, local.reach(at), rtol=1e-6)
+
+
+def test_a_root_has_the_same_bits_from_wherever_it_was_reached():
+    weights = np.array([[1.9, 0.6], [0.2, 1.4]])
+    approach, map_ = jax.jit(local.approach), tanh_net(weights)
+    near = np.array([1.0, 1.0])
+    for _ in range(200):
+        near = np.tanh(weights @ near)
+    draws = np.random.default_rng(1).standard_normal((24, 2))
+    reached = [approach(map_, jnp.asarray(near + 1e-3 * draw), MOVABLE) for draw in draws]
+    ends = np.array([end for end, _, _ in reached])
+    assert all(bool(isolated) for _, _, isolated in reached)
+    assert np.max(np.abs(ends[0] - near)) <= tol("root")
+    assert np.array_equal(ends, np.broadcast_to(ends[0], ends.shape))
+    assert len({float(at.smallest.value) for _, at, _ in reached}) == 1
+
+
+def test_points_are_chased_to_a_root_with_its_inverse():
+    """On an affine map the first step ends at the root, and at no other point."""
+    matrix, shift, map_ = affine(SIZE)
+    root = np.linalg.solve(np.eye(SIZE) - matrix, shift)
+    inverse = jnp.asarray(np.linalg.inv(matrix - np.eye(SIZE)))
+    start = jnp.asarray(root + np.random.default_rng(1).standard_normal((3, SIZE)))
+    end, last, nearer, g = certify._chase(map_, start, jnp.asarray(root), inverse)
+    assert np.allclose(end, root[None], rtol=0, atol=tol("root"))
+    assert bool(jnp.all(nearer))
+    for small in (last, g):
+        assert np.max(np.abs(small)) <= tol("root")
+    nearer = certify._chase(map_, start, jnp.asarray(root + 9.0), inverse)[2]
+    assert not bool(jnp.any(nearer))
