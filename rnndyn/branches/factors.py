@@ -15,14 +15,8 @@ def factored(matrix: jax.Array) -> tuple[Callable[[jax.Array], jax.Array], jax.A
     if matrix.shape[0] <= SMALL:
         inverted = dense.inverse(matrix)
         return lambda right: inverted.matrix @ right, inverted.sign
-    lu, pivots = jax.lax.linalg.lu(matrix)[:2]
-    order = row_order(pivots)
-
-    def solve(right):
-        lower = _triangular(lu, right[order], lower=True, unit_diagonal=True)
-        return _triangular(lu, lower, lower=False)
-
-    return solve, _parity(lu, pivots)
+    factors = jax.scipy.linalg.lu_factor(matrix)
+    return lambda right: jax.scipy.linalg.lu_solve(factors, right), _parity(*factors)
 
 
 def last_column(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -36,38 +30,8 @@ def last_column(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
         return inverted.matrix[:, -1], inverted.sign
     unit = jnp.zeros_like(matrix[:, :1]).at[-1].set(1)
     lu, pivots = jax.lax.linalg.lu(jnp.concatenate([matrix, unit], axis=1))[:2]
-    return _triangular(lu[:, :n], lu[:, n], lower=False), _parity(lu, pivots)
-
-
-def _triangular(matrix: jax.Array, right: jax.Array, **which: bool) -> jax.Array:
-    return jax.lax.linalg.triangular_solve(matrix, right[:, None], left_side=True, **which)[:, 0]
-
-
-def row_order(pivots: jax.Array) -> jax.Array:
-    """The rows of A in the order of the rows of L U, from the swaps k <-> pivots[k] >= k.
-
-    JAX's own form makes one swap after another, n rounds of a loop of a dozen kernels, which in a
-    larger program costs three times what the decomposition does (n = 65). Here, of a place j at
-    time k: its row came with the last swap t < k with pivots[t] = j, from place t at time t, and
-    if there was none j still has its own. Following that back from place k at time k by pointer
-    doubling takes log2 n gathers.
-    """
-    n = pivots.size
-    place = jnp.arange(n, dtype=pivots.dtype)
-
-    def last(j):
-        came = (pivots[:, None] == j[None, :]) & (place[:, None] < place[None, :])
-        return jnp.max(jnp.where(came, place[:, None], -1), axis=0)
-
-    back = last(place)
-    root = jnp.where(back < 0, place, back)
-    for _ in range((n - 1).bit_length()):
-        root = root.at[root].get(mode="promise_in_bounds")
-    brought = last(pivots)
-    moved = jnp.where(
-        brought < 0, pivots, root.at[jnp.maximum(brought, 0)].get(mode="promise_in_bounds")
-    )
-    return jnp.where(pivots == place, root, moved)
+    column = jax.lax.linalg.triangular_solve(lu[:, :n], lu[:, n:], left_side=True, lower=False)
+    return column[:, 0], _parity(lu, pivots)
 
 
 def _parity(lu: jax.Array, pivots: jax.Array) -> jax.Array:
