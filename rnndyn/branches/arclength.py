@@ -13,8 +13,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
-from rnndyn.branches.factors import determinant_sign, factored
+from rnndyn.branches.factors import determinant_sign, factored, last_column
 from rnndyn.core.pytree import pytree
 
 NEWTON_STEPS = 8
@@ -109,7 +110,7 @@ class Family:
 
 @pytree
 class _State:
-    at: Node
+    at: jax.Array  # a node in one row, as in `nodes`: one kernel copies it, not six
     first: Node
     beyond: jax.Array
     ds: jax.Array
@@ -118,7 +119,7 @@ class _State:
     met_nonfinite: jax.Array
     count: jax.Array
     stop: jax.Array
-    nodes: Node
+    nodes: jax.Array
 
 
 def correct(
@@ -133,32 +134,39 @@ def correct(
     """
 
     def unsettled(carry):
-        u, value, _, _, count = carry
+        _, _, _, error, _, count = carry
         # A NaN residual compares false with everything and so ends the loop.
-        return (count < NEWTON_STEPS) & (size(value) > allowed(u, tol))
+        return (count < NEWTON_STEPS) & (error > tol)
 
     def renew(carry):
-        u, value, slope, steps, count = carry
+        u, value, slope, error, steps, count = carry
         inverse, _ = factored(jnp.concatenate([slope, border[None]]))
 
         def descending(inner):
-            u, value, before, _ = inner
-            return (size(value) > allowed(u, tol)) & (size(value) <= 0.1 * before)
+            _, _, error, before, _ = inner
+            return (error > tol) & (error <= 0.1 * before)
 
         def step(inner):
-            u, value, _, steps = inner
-            moved = u - inverse(jnp.append(value, jnp.dot(border, u - guess)))
-            return moved, family(moved), size(value), steps + 1
+            u, value, error, _, steps = inner
+            u = u - inverse(jnp.append(value, jnp.dot(border, u - guess)))
+            value = family(u)
+            return u, value, _relative(value, u), error, steps + 1
 
-        first = step((u, value, size(value), steps))
-        u, _, _, steps = jax.lax.while_loop(descending, step, first)
-        return u, *family.derivative(u), steps, count + 1
+        start = (u, value, error, jnp.full_like(error, jnp.inf), steps)
+        u, _, error, _, steps = jax.lax.while_loop(descending, step, start)
+        return u, *family.derivative(u), error, steps, count + 1
 
     zero = jnp.asarray(0)
-    u, value, slope, steps, _ = jax.lax.while_loop(
-        unsettled, renew, (guess, *family.derivative(guess), zero, zero)
-    )
+    value, slope = family.derivative(guess)
+    start = (guess, value, slope, _relative(value, guess), zero, zero)
+    u, value, slope, _, steps, _ = jax.lax.while_loop(unsettled, renew, start)
     return u, slope, size(value), steps
+
+
+def _relative(value: jax.Array, u: jax.Array) -> jax.Array:
+    """The residual of G = value at u, relative to max(1, |z|)."""
+    both = jnp.max(jnp.abs(jnp.stack([value, u[:-1]])), axis=1)
+    return both[0] / jnp.maximum(1, both[1])
 
 
 def size(vector: jax.Array) -> jax.Array:
@@ -175,8 +183,7 @@ def node(u: jax.Array, slope: jax.Array, residual: jax.Array, tangent: jax.Array
     For t in the kernel of G_u, det [G_u; r] is r . t times a number that does not depend on r, so
     the determinant with the old tangent has the sign of that with the new one.
     """
-    inverse, sign = factored(jnp.concatenate([slope, tangent[None]]))
-    along = inverse(jnp.zeros_like(u).at[-1].set(1))
+    along, sign = last_column(jnp.concatenate([slope, tangent[None]]))
     return Node(u, along / jnp.linalg.norm(along), sign, residual, *_invariants(slope))
 
 
@@ -184,7 +191,8 @@ def _invariants(slope: jax.Array) -> tuple[jax.Array, jax.Array]:
     """`Node.sums` and `Node.alternation`: O(d^2), and one LU decomposition."""
     J = slope[:, :-1] + jnp.eye(len(slope), dtype=slope.dtype)
     shifted = J + jnp.eye(len(slope), dtype=slope.dtype)
-    return jnp.stack([jnp.trace(J), jnp.sum(J * J.T)]), determinant_sign(shifted)
+    square = jnp.dot(J.ravel(), J.T.ravel())
+    return jnp.stack([jnp.sum(jnp.diagonal(J)), square]), determinant_sign(shifted)
 
 
 @jax.jit(static_argnames=("max_points", "natural"))
@@ -258,12 +266,12 @@ def _ignored(family: Family, u: jax.Array) -> jax.Array:
 
 
 def _follow(family, first, stop, sizes, max_points, natural):
-    nodes = jax.tree.map(lambda a: jnp.zeros((max_points, *a.shape), a.dtype).at[0].set(a), first)
+    row, node_of = ravel_pytree(first)
     outward = jnp.where(first.tangent[-1] > 0, first.u[-1] >= 1, first.u[-1] <= 0)
     outward &= first.tangent[-1] != 0
     stop = jnp.where((stop == Stop.RUNNING) & outward, Stop.LEFT_SPAN, stop)
     state = _State(
-        at=first,
+        at=row,
         first=first,
         beyond=first.u,
         ds=sizes.ds,
@@ -272,19 +280,19 @@ def _follow(family, first, stop, sizes, max_points, natural):
         met_nonfinite=jnp.asarray(False),
         count=jnp.asarray(1),
         stop=stop,
-        nodes=nodes,
+        nodes=jnp.zeros((max_points, row.size), row.dtype).at[0].set(row),
     )
     state = jax.lax.while_loop(
         lambda state: state.stop == Stop.RUNNING,
         lambda state: _attempt(family, state, sizes, natural),
         state,
     )
-    return state.nodes, state.count, state.stop
+    return jax.vmap(node_of)(state.nodes), state.count, state.stop
 
 
-def _target(state: _State, natural: bool) -> tuple[jax.Array, jax.Array]:
+def _target(state: _State, at: Node, natural: bool) -> tuple[jax.Array, jax.Array]:
     """The predicted point and the normal of the hyperplane to correct in."""
-    at, first = state.at, state.first
+    first = state.first
     upright = jnp.zeros_like(at.u).at[-1].set(1)
     border = jnp.where(natural, upright, at.tangent)
     scale = jnp.where(natural, jnp.abs(at.tangent[-1]), 1)
@@ -293,10 +301,8 @@ def _target(state: _State, natural: bool) -> tuple[jax.Array, jax.Array]:
     # the edge itself.
     closing = state.mode == CLOSING
     edge = jnp.where(closing, first.tangent, upright)
-    level = jnp.where(
-        closing, jnp.dot(edge, first.u), jnp.where(state.mode == TO_HIGH, 1, 0).astype(at.u.dtype)
-    )
-    before, after = jnp.dot(edge, at.u), jnp.dot(edge, state.beyond)
+    before, after, home = jnp.stack([at.u, state.beyond, first.u]) @ edge
+    level = jnp.where(closing, home, jnp.where(state.mode == TO_HIGH, 1, 0).astype(at.u.dtype))
     gap = jnp.where(after == before, 1, after - before)
     landing = at.u + (level - before) / gap * (state.beyond - at.u)
     normal = state.mode == NORMAL
@@ -304,43 +310,37 @@ def _target(state: _State, natural: bool) -> tuple[jax.Array, jax.Array]:
 
 
 def _attempt(family: Family, state: _State, sizes: Sizes, natural: bool) -> _State:
-    at, first = state.at, state.first
-    guess, border = _target(state, natural)
+    first, eps = state.first, jnp.finfo(state.at.dtype).eps
+    at = ravel_pytree(first)[1](state.at)
+    guess, border = _target(state, at, natural)
     u, slope, residual, steps = correct(family, guess, border, sizes.tol)
-    finite = jnp.all(jnp.isfinite(slope)) & jnp.all(jnp.isfinite(u)) & jnp.isfinite(residual)
+    finite = (size(slope) < jnp.inf) & (size(u) < jnp.inf) & jnp.isfinite(residual)
     # A failed attempt is never used, but LAPACK must not be given NaN.
     new = node(jnp.where(finite, u, at.u), jnp.where(finite, slope, 0), residual, at.tangent)
-    ahead = jnp.maximum(state.ds, jnp.linalg.norm(guess - at.u))
+    between = jnp.stack([guess - at.u, u - guess, at.u - first.u, u - first.u])
+    ahead, correction, before, after = jnp.linalg.norm(between, axis=1)
     good = finite & (residual <= allowed(u, sizes.tol))
     good &= jnp.dot(new.tangent, at.tangent) >= COS_TURN
-    good &= jnp.linalg.norm(u - guess) <= 0.5 * ahead
+    good &= correction <= 0.5 * jnp.maximum(state.ds, ahead)
 
     normal = state.mode == NORMAL
-    beyond_mode = _beyond(state, u)
-    reach = jnp.sqrt(jnp.finfo(u.dtype).eps) * (1 + size(first.u))
-    home = jnp.linalg.norm(u - first.u) <= reach
+    sides = between[2:] @ first.tangent
+    returned = (sides[0] < 0) & (sides[1] >= 0) & ~state.stay_open
+    returned &= jnp.maximum(before, after) <= 2 * state.ds
+    left = jnp.select([u[-1] <= 0, u[-1] >= 1], [TO_LOW, TO_HIGH], NORMAL)
+    beyond_mode = jnp.where((left == NORMAL) & returned, CLOSING, left)
+    home = after <= jnp.sqrt(eps) * (1 + size(first.u))
     false_close = (state.mode == CLOSING) & ~(good & home)
     accept = good & jnp.where(normal, beyond_mode == NORMAL, ~false_close)
     return _moved(state, new, sizes, (good, accept, false_close, beyond_mode, steps, finite))
-
-
-def _beyond(state: _State, u: jax.Array) -> jax.Array:
-    """The mode that lands on the edge which a step to u has passed; NORMAL if none."""
-    at, first = state.at, state.first
-    left = jnp.select([u[-1] <= 0, u[-1] >= 1], [TO_LOW, TO_HIGH], NORMAL)
-    before, after = (jnp.dot(first.tangent, point - first.u) for point in (at.u, u))
-    near = jnp.maximum(jnp.linalg.norm(at.u - first.u), jnp.linalg.norm(u - first.u))
-    returned = (before < 0) & (after >= 0) & (near <= 2 * state.ds) & ~state.stay_open
-    return jnp.where((left == NORMAL) & returned, CLOSING, left)
 
 
 def _moved(state: _State, new: Node, sizes: Sizes, verdict: tuple[jax.Array, ...]) -> _State:
     """The state after an attempt: points, step length, mode, and a reason to stop."""
     good, accept, false_close, beyond_mode, steps, finite = verdict
     normal = state.mode == NORMAL
-    room = state.nodes.residual.size
+    room, row = len(state.nodes), ravel_pytree(new)[0]
     count = jnp.where(accept, state.count + 1, state.count)
-    index = jnp.where(accept, state.count, room)
     factor = jnp.select([~good, steps <= 3, steps >= 7], [0.5, 1.5, 0.7], 1.0)
     factor = jnp.where(false_close | (good & ~accept), 1, factor).astype(state.ds.dtype)
     ds = jnp.minimum(state.ds * factor, sizes.ds_max)
@@ -352,7 +352,7 @@ def _moved(state: _State, new: Node, sizes: Sizes, verdict: tuple[jax.Array, ...
         Stop.RUNNING,
     )
     return _State(
-        at=jax.tree.map(lambda a, b: jnp.where(accept, b, a), state.at, new),
+        at=jnp.where(accept, row, state.at),
         first=state.first,
         beyond=jnp.where(normal & good, new.u, state.beyond),
         ds=ds,
@@ -361,7 +361,8 @@ def _moved(state: _State, new: Node, sizes: Sizes, verdict: tuple[jax.Array, ...
         met_nonfinite=met_nonfinite,
         count=count,
         stop=stop,
-        nodes=jax.tree.map(lambda a, b: a.at[index].set(b, mode="drop"), state.nodes, new),
+        # What is not accepted the next attempt writes over.
+        nodes=jax.lax.dynamic_update_index_in_dim(state.nodes, row, state.count, 0),
     )
 
 

@@ -42,15 +42,9 @@ def find_events(
     def spot(row):
         return Spot(jax.tree.map(lambda a: a[row], nodes), values[row])
 
-    outside = np.abs(values) > 1
-    mixed = ~outside.all(axis=1) & outside.any(axis=1)
-    changed = np.append(0, np.cumsum(spectra.changes(nodes)))
-    # If all lie inside at both, or all outside, none has crossed.
-    steps = [
-        (i, j)
-        for i, j in zip(rows[:-1], rows[1:], strict=True)
-        if mixed[i] or mixed[j] or outside[i, 0] != outside[j, 0] or changed[i] != changed[j]
-    ]
+    signs = np.stack([nodes.tangent[rows, -1] >= 0, nodes.orientation[rows] >= 0])
+    wanted = (signs[:, 1:] != signs[:, :-1]).any(axis=0) | spectra.may_cross(values[rows])
+    steps = [(rows[k], rows[k + 1]) for k in np.flatnonzero(wanted)]
     inside = _inside(family, [(spot(i), spot(j)) for i, j in steps], tol, HALVINGS)
     seen, at_ends = [], []
     for (i, _), found in zip(steps, inside, strict=True):

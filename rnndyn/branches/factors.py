@@ -19,6 +19,21 @@ def factored(matrix: jax.Array) -> tuple[Callable[[jax.Array], jax.Array], jax.A
     return lambda right: jax.scipy.linalg.lu_solve(factors, right), _parity(*factors)
 
 
+def last_column(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The solution x of A x = (0, ..., 0, 1), and the sign of the determinant.
+
+    As a further column of A the right side goes through the elimination and needs no reordering.
+    """
+    n = len(matrix)
+    if n <= SMALL:
+        inverted = dense.inverse(matrix)
+        return inverted.matrix[:, -1], inverted.sign
+    unit = jnp.zeros_like(matrix[:, :1]).at[-1].set(1)
+    lu, pivots = jax.lax.linalg.lu(jnp.concatenate([matrix, unit], axis=1))[:2]
+    column = jax.lax.linalg.triangular_solve(lu[:, :n], lu[:, n:], left_side=True, lower=False)
+    return column[:, 0], _parity(lu, pivots)
+
+
 def _parity(lu: jax.Array, pivots: jax.Array) -> jax.Array:
     """The sign of a determinant from its LU decomposition."""
     swaps = jnp.sum(pivots != jnp.arange(len(lu), dtype=pivots.dtype))

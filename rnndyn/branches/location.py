@@ -63,15 +63,16 @@ def located(family: Family, kind: str, u: Any, angle: Any, tol: Any) -> list[tup
             answer = jax.device_get(
                 _each(method, family, kind, u[padded], angle[padded], len(rows))
             )
+            leaves, structure = jax.tree.flatten(answer)
             for i, row in enumerate(rows):
-                found[row] = jax.tree.map(lambda a, i=i: a[i], answer)
-                good[row] = _is_root(found[row], tol)
+                found[row] = structure.unflatten([leaf[i] for leaf in leaves])
+            good[rows] = _are_roots(answer, tol)[: len(rows)]
     return [(one, bool(fine)) for one, fine in zip(found, good, strict=True)]
 
 
-def _is_root(found: Located, tol: Any) -> bool:
-    loose = 64 * float(tol) * max(1.0, float(np.max(np.abs(found.u[:-1]), initial=0)))
-    return bool(found.residual <= loose and np.all(np.isfinite(found.u)))
+def _are_roots(found: Located, tol: Any) -> Any:
+    loose = 64 * float(tol) * np.maximum(1, np.max(np.abs(found.u[:, :-1]), axis=1))
+    return (found.residual <= loose) & np.isfinite(found.u).all(axis=1)
 
 
 @jax.jit(static_argnames=("method", "kind"))

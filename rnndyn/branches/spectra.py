@@ -113,11 +113,9 @@ def _margins(a: Any, b: Any) -> Any:
 
 def _interpolated(s: Any, values: Any, at: Any) -> Any:
     """The polynomial through the values (k, m) at s, (n, m)."""
-    basis = [
-        np.prod([(at - s[j]) / (s[i] - s[j]) for j in range(len(s)) if j != i], axis=0)
-        for i in range(len(s))
-    ]
-    return np.stack(basis, axis=1) @ values
+    gaps = at[:, None] - s
+    weights = np.prod(s[:, None] - s + np.eye(len(s)), axis=1)
+    return np.prod(gaps, axis=1, keepdims=True) / (gaps * weights) @ values
 
 
 def changes(nodes: Any) -> Any:
@@ -126,6 +124,27 @@ def changes(nodes: Any) -> Any:
     branched = nodes.orientation >= 0
     alternated = nodes.alternation >= 0
     return np.any([x[1:] != x[:-1] for x in (turned, branched, alternated)], axis=0)
+
+
+def may_cross(values: Any) -> Any:
+    """Where an eigenvalue may have crossed the circle between successive rows (n, d): (n - 1,).
+
+    None has if all lie inside at both or all outside, or if to stay on one's side and to go to
+    the nearest of the next row is the same: where nearest successors are all different they are
+    the assignment of least total distance.
+    """
+    outside = np.abs(values) > 1
+    one, two = outside[:-1], outside[1:]
+    answer = (one != one[:, :1]).any(axis=1) | (two != one[:, :1]).any(axis=1)
+    rows, d = np.flatnonzero(answer), values.shape[1]
+    most = max(1, _CHUNK // (d * d))
+    for part in (rows[i : i + most] for i in range(0, len(rows), most)):
+        gaps = np.abs(values[part, :, None] - values[part + 1, None, :])
+        nearest = gaps.argmin(axis=2)
+        different = (np.sort(nearest, axis=1) == np.arange(d)).all(axis=1)
+        same_side = np.take_along_axis(two[part], nearest, axis=1) == one[part]
+        answer[part] = ~(different & same_side.all(axis=1))
+    return answer
 
 
 def matched(before: Any, after: Any) -> tuple[Any, Any]:
