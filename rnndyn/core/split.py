@@ -123,24 +123,20 @@ class Split:
     def __matmul__(self, other: jax.Array) -> jax.Array:
         layout = self.layout
         dense = self.block @ _rows(other, layout.columns)
-        out = _placed(dense, layout.rows, layout.size)
+        pieces = [_stretch(dense, layout.rows, layout.size)]
         for (row, column, length), band in zip(layout.bands, self.bands, strict=True):
             part = band[:, None] * jax.lax.slice_in_dim(other, column, column + length)
-            if len(layout.rows) == layout.size:  # in place, a fifth of the product faster
-                part = part + jax.lax.slice_in_dim(out, row, row + length)
-                out = jax.lax.dynamic_update_slice(out, part, (row, 0))
-            else:
-                out = out + _padded(part, row, layout.size)
-        return out
+            pieces.append((row, part))
+        return _joined(pieces, layout.size)
 
     def __rmatmul__(self, other: jax.Array) -> jax.Array:
         layout = self.layout
         dense = _rows(other, layout.rows, axis=1) @ self.block
-        out = _placed(dense, layout.columns, layout.size, axis=1)
+        pieces = [_stretch(dense, layout.columns, layout.size, axis=1)]
         for (row, column, length), band in zip(layout.bands, self.bands, strict=True):
             part = jax.lax.slice_in_dim(other, row, row + length, axis=1) * band[None, :]
-            out = out + _padded(part, column, layout.size, axis=1)
-        return out
+            pieces.append((column, part))
+        return _joined(pieces, layout.size, axis=1)
 
     def full(self) -> jax.Array:
         """All entries, shape (..., d, d)."""
@@ -197,6 +193,36 @@ def _rows(a: jax.Array, index: tuple[int, ...], axis: int = 0) -> jax.Array:
     if _contiguous(index):
         return jax.lax.slice_in_dim(a, index[0], index[-1] + 1, axis=axis)
     return a[_along(axis, index)]
+
+
+def _stretch(
+    a: jax.Array, index: tuple[int, ...], size: int, axis: int = 0
+) -> tuple[int, jax.Array]:
+    """Where the stretch begins that has a's rows in their places, and the stretch."""
+    if _contiguous(index):
+        return index[0], a
+    return 0, _placed(a, index, size, axis=axis)
+
+
+def _joined(pieces: list[tuple[int, jax.Array]], size: int, axis: int = 0) -> jax.Array:
+    """The sum of stretches along an axis of a size, zero where there is none.
+
+    As one concatenation, which XLA writes in one pass, where sums of padded arrays take several:
+    a product of rows with an LSTM's or a register's Jacobian is a quarter or a half faster.
+    """
+    first = pieces[0][1]
+    ends = [(begin, begin + piece.shape[axis]) for begin, piece in pieces]
+    cuts = sorted({0, size, *(end for both in ends for end in both)})
+    parts = []
+    for begin, end in zip(cuts, cuts[1:], strict=False):
+        shape = (*first.shape[:axis], end - begin, *first.shape[axis + 1 :])
+        here = [
+            jax.lax.slice_in_dim(piece, begin - start, end - start, axis=axis)
+            for (start, piece), (_, stop) in zip(pieces, ends, strict=True)
+            if start <= begin and end <= stop
+        ]
+        parts.append(sum(here[1:], here[0]) if here else jnp.zeros(shape, first.dtype))
+    return jnp.concatenate(parts, axis=axis)
 
 
 def _placed(

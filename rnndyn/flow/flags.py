@@ -113,8 +113,9 @@ class _Stretch:
     """A stretch of which `done` steps are behind: their growth (k,) and its error (k,).
 
     The error is that of the eliminations by themselves; `exchange` (k,) what the tilts of the
-    frame made neighbours hand to each other. `hard` says that the next step alone would lose more
-    than `tol` and is to be split in two.
+    frame made neighbours hand to each other; `lost` (k,) where the growth is -inf and no exact zero
+    of a step says so. `hard` says that the next step alone would lose more than `tol` and is to be
+    split in two.
     """
 
     carry: Carry
@@ -122,6 +123,7 @@ class _Stretch:
     growth: jax.Array
     error: jax.Array
     exchange: jax.Array
+    lost: jax.Array
     hard: jax.Array
 
 
@@ -130,12 +132,14 @@ class _Elimination:
     """panel = frame U: the frame (d, k), log |u_ii| (k,), and the error of those (k,).
 
     A tilt x_i of the panel becomes shrink_i x_i + kick_i of the frame, and moves log |u_ii| and
-    its neighbour by coupling_i x_i.
+    its neighbour by coupling_i x_i. A pivot is `lost` (k,) if it is zero though the panel has rows
+    enough that are not: all its digits cancelled.
     """
 
     frame: jax.Array
     growth: jax.Array
     error: jax.Array
+    lost: jax.Array
     shrink: jax.Array
     coupling: jax.Array
     kick: jax.Array
@@ -168,7 +172,8 @@ def grow(source: Any, carry: Carry, lengths: tuple[int, ...]) -> tuple[Carry, ja
     -------
     tuple
         The carry, a constant to differentiation; the growth log |r_ii|, shape (n, k); and the
-        error of that, shape (n, k): at most `tol` a step unless single steps lose more.
+        error of that, shape (n, k): at most `tol` a step unless single steps lose more; inf where
+        rounding left no digit, so also for a growth of -inf, unless a step is exactly singular.
     """
     return _grow(lengths, source, carry)
 
@@ -187,13 +192,17 @@ def _grow(lengths: tuple[int, ...], source: Any, carry: Carry):
             return jax.lax.while_loop(lambda now: now.hard, lambda now: _split(source, now), now)
 
         zeros = jnp.zeros_like(carry.frame[0])
-        first = _Stretch(carry, jnp.zeros_like(length), zeros, zeros, zeros, jnp.array(False))
+        none = jnp.zeros(zeros.shape, bool)
+        first = _Stretch(carry, jnp.zeros_like(length), zeros, zeros, zeros, none, jnp.array(False))
         made = jax.lax.while_loop(ahead, advance, first)
         frame, r = jnp.linalg.qr(made.carry.frame)
         shrink, coupling = _neighbours(r)
         exchange = made.exchange + _handed(coupling * made.carry.tilt)
         carry = replace(made.carry, frame=frame, tilt=shrink * made.carry.tilt)
-        return carry, (made.growth + log_modulus(jnp.diagonal(r)), made.error + exchange)
+        error = made.error + exchange
+        unknown = made.lost | jnp.isnan(error)
+        error = jnp.where(unknown, jnp.full_like(error, jnp.inf), error)
+        return carry, (made.growth + log_modulus(jnp.diagonal(r)), error)
 
     carry, (growth, error) = jax.lax.scan(stretch, carry, jnp.asarray(lengths, jnp.int32))
     return carry, growth, error
@@ -246,9 +255,9 @@ def _attempt(source: Any, now: _Stretch, length: jax.Array) -> _Stretch:
     made, size = _eliminate(panel, steps)
     single, finite = steps == 1, jnp.all(jnp.isfinite(size))
     affordable = jnp.max(now.error + made.error) <= budget
-    # A zero pivot is exact after one step; after more it may be what rounding left.
+    # A zero pivot can be exact after one step; after more it may be what rounding left.
     whole = _in_range(size) & jnp.all(made.growth > -jnp.inf)
-    affordable &= finite & (single | whole)
+    affordable &= finite & ((single & ~jnp.any(made.lost)) | whole)
     square = panel.shape[0] == panel.shape[1]
     hard = single & finite & ~affordable if square else jnp.array(False)
     accepted = (affordable | single) & ~hard
@@ -269,6 +278,7 @@ def _with(made: _Elimination, now: _Stretch) -> _Stretch:
         growth=now.growth + made.growth,
         error=now.error + made.error,
         exchange=now.exchange + _handed(made.coupling * tilt),
+        lost=now.lost | (made.lost & (now.growth > -jnp.inf)),
     )
 
 
@@ -301,7 +311,8 @@ def _eliminate(panel: jax.Array, steps: jax.Array | int = 1) -> tuple[_Eliminati
     frame, packed, order = lu(panel)
     size = jnp.max(jnp.abs(panel), axis=0)
     unit_size = 1 / jnp.where(size == 0, jnp.ones_like(size), size)
-    row_size = jnp.max(jnp.abs(panel) * unit_size[None, :], axis=1)[order[:k]]
+    row_sizes = jnp.max(jnp.abs(panel) * unit_size[None, :], axis=1)
+    row_size = row_sizes[order[:k]]
     factors = packed[:k]
     pivots = jnp.diagonal(factors)
     i = jnp.arange(k)
@@ -315,8 +326,9 @@ def _eliminate(panel: jax.Array, steps: jax.Array | int = 1) -> tuple[_Eliminati
     relative = SAFETY * float(jnp.finfo(panel.dtype).eps) * jnp.asarray(steps, panel.dtype)
     shrink, coupling = _neighbours(factors)
     kick = jnp.pad(relative * left[1:] * right[:-1], (0, 1))
-    growth = log_modulus(pivots)
-    return _Elimination(frame, growth, relative * left * right, shrink, coupling, kick), size
+    lost = (pivots == 0) & (i < jnp.sum(row_sizes > 0))
+    made = (log_modulus(pivots), relative * left * right, lost, shrink, coupling, kick)
+    return _Elimination(frame, *made), size
 
 
 def _split(source: Any, now: _Stretch) -> _Stretch:

@@ -54,7 +54,8 @@ class LyapunovSpectrum:
     Attributes
     ----------
     exponents : jax.Array, shape (k,)
-        Natural logarithm per step, descending; -inf exactly where a step annihilates a direction.
+        Natural logarithm per step, descending; -inf where a step annihilates a direction exactly,
+        `error` 0, or to the last digit, `error` inf.
     standard_error : jax.Array, shape (k,)
         Of each exponent as a mean over time, from the scatter of up to 16 block means; inf if
         there is one only, 0 for an exponent of -inf. It does not see the decaying influence of
@@ -65,7 +66,8 @@ class LyapunovSpectrum:
         towards the next, from the factors (`flow.flags` derives it). The first is at most `tol`,
         unless even single steps lose more; the second is a property of the run, large where
         neighbours are nearly equal: QR hands as much from one to the other, and their sum does not
-        have it. 10 to 1000 times too large as a rule. 0 for diagonal Jacobians and for -inf.
+        have it. 10 to 1000 times too large as a rule. 0 for diagonal Jacobians, and for an exponent
+        of -inf that rows of zeros prove; inf for one of which all digits were lost.
     windows : jax.Array, shape (w, k)
         Finite-time exponents: the mean growth per step in each window, in order of time; columns
         as in `exponents`.
@@ -283,7 +285,7 @@ def summary(
     return LyapunovSpectrum(
         exponents=exponents,
         standard_error=_standard_error(windows, annihilated),
-        error=jnp.where(annihilated, jnp.zeros_like(rounding), rounding),
+        error=jnp.where(annihilated & (rounding < jnp.inf), jnp.zeros_like(rounding), rounding),
         windows=windows,
         kaplan_yorke=kaplan_yorke(exponents),
         entropy=jnp.sum(jnp.where(exponents < 0, jnp.zeros_like(exponents), exponents)),

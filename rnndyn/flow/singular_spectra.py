@@ -97,6 +97,11 @@ def singular_spectra(
     Veselic 2008). Nothing under- or overflows, whatever the lag. Sums of log |diag R|, often
     used instead, are not singular values.
 
+    Every step is rounded by about ten eps times its own condition, and the worst ones decide. So
+    float32 is good for 3e-3 in log10 where those conditions are moderate (a thousand steps of tanh
+    networks of 64 units), and for 1e-2 where they reach 4e4 (Gaussian matrices). float64 gives 1e-9
+    in both, and on a CPU takes no longer, as it can eliminate where float32 needs QR.
+
     Parameters
     ----------
     lin : Linearization

@@ -50,7 +50,7 @@ def plain_chain(lin, lags):
     stretches = jax.tree.map(lambda leaf: leaf.reshape(-1, stretch, *leaf.shape[1:]), newest)
 
     def step(product, at):
-        return lin.pull(at, product), None
+        return lin.pull_rows(at, product), None
 
     def extend(product, ats):
         product, _ = jax.lax.scan(step, product, ats, reverse=True)

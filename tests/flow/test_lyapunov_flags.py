@@ -176,6 +176,17 @@ def test_a_direction_that_dies_in_the_middle_of_a_block():
     assert found.status == 0 and found.error[-1] == 0
 
 
+@pytest.mark.parametrize("spread", [30.0, 300.0])
+def test_a_zero_that_rounding_left_is_not_claimed_to_be_exact(spread):
+    """Nonsingular steps whose values span exp(+-spread): pivots cancel, and nobody knows them."""
+    left, right = np.linalg.qr(np.random.default_rng(1).normal(size=(2, 80, 6, 6)))[0]
+    jacobians = left * np.exp(np.linspace(spread, -spread, 6)) @ right
+    found = rd.lyapunov_spectrum(from_jacobians(jnp.asarray(jacobians)), window=80)
+    zero = np.isneginf(found.exponents)
+    assert found.status == 0 and np.any(zero) and np.all(np.isposinf(found.error[zero]))
+    assert abs(found.exponents[0] - spread) < 10 and found.error[0] <= tol("exponent_equal")
+
+
 @pytest.mark.parametrize("size", [1e-100, 1e100])
 def test_growth_beyond_the_range_of_the_dtype(size):
     """Thirty-two steps of 1e100 overflow, of 1e-100 are denormal or zero: neither is taken."""
