@@ -66,6 +66,12 @@ def inverse(a: jax.Array) -> Inverse:
 
 
 @jax.custom_batching.sequential_vmap
+def modes(a: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Eigenvalues (d,), left and right eigenvectors (d, d) of one matrix; no derivative."""
+    return tuple(jax.lax.linalg.eig(a))
+
+
+@jax.custom_batching.sequential_vmap
 def nullity(a: jax.Array, level: jax.Array) -> jax.Array:
     """How many singular values of one matrix (d, d) are at most `level`; int32."""
     values = jnp.linalg.svd(a, compute_uv=False)

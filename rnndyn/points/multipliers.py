@@ -16,6 +16,7 @@ from rnndyn.core.factor import sorted_qr
 from rnndyn.core.pytree import pytree
 from rnndyn.core.status import Status
 from rnndyn.maps import Map, require_states
+from rnndyn.points import dense
 from rnndyn.points.shooting import closed, settle
 
 _SWEEPS = (
@@ -144,13 +145,7 @@ def product_eigenvalues(jacobians: jax.Array) -> tuple[jax.Array, jax.Array]:
     exponents = jnp.frexp(jnp.max(jnp.abs(jax.lax.stop_gradient(jacobians)), axis=(1, 2)))[1]
     scaled = jnp.ldexp(jacobians, -exponents[:, None, None])
     fixed = jax.lax.stop_gradient(scaled)
-    frames, factors = _sweeps(fixed, _schur_basis(fixed))
-    product = _chain(factors)
-    sizes = jnp.abs(jnp.diagonal(product))
-    # what is left below the diagonal after sweeps that must have removed it is rounding
-    apart = sizes[:, None] <= eps ** (1 / (_SWEEPS - 1)) * sizes[None, :]
-    turn = jnp.where(jnp.tril(apart, -1), 0, frames[0].T @ frames[-1])
-    values, left, right = jax.lax.linalg.eig(turn @ product)
+    frames, factors, turn, (values, left, right) = _decomposed(fixed)
     order = _order(values)
     left, right = left[:, order], right[:, order]
     values = _eigenvalues(scaled, frames, factors, turn, values[order], left, right)
@@ -160,10 +155,23 @@ def product_eigenvalues(jacobians: jax.Array) -> tuple[jax.Array, jax.Array]:
     return values * scale.astype(values.dtype), jnp.minimum(margin, jnp.sqrt(eps))
 
 
+@jax.custom_batching.sequential_vmap
+def _decomposed(jacobians: jax.Array) -> tuple[Any, ...]:
+    """Frames and triangular factors around the cycle, the turn that closes it, and its modes."""
+    eps = jnp.finfo(jacobians.dtype).eps
+    frames, factors = _sweeps(jacobians, _schur_basis(jacobians))
+    product = _chain(factors)
+    sizes = jnp.abs(jnp.diagonal(product))
+    # what is left below the diagonal after sweeps that must have removed it is rounding
+    apart = sizes[:, None] <= eps ** (1 / (_SWEEPS - 1)) * sizes[None, :]
+    turn = jnp.where(jnp.tril(apart, -1), 0, frames[0].T @ frames[-1])
+    return frames, factors, turn, dense.modes(turn @ product)
+
+
 def _schur_basis(jacobians: jax.Array) -> jax.Array:
     """An orthogonal frame whose leading columns span what the product stretches most."""
     d = jacobians.shape[1]
-    values, right = jax.lax.linalg.eig(_chain(jacobians), compute_left_eigenvectors=False)
+    values, _, right = dense.modes(_chain(jacobians))
     order = _order(values)
     values, right = values[order], right[:, order]
     vectors = jnp.where(values.imag[None, :] < 0, right.imag, right.real)

@@ -100,6 +100,7 @@ def _least(jacobian: jax.Array, angle: jax.Array) -> jax.Array:
     return jnp.linalg.svd(shifted, compute_uv=False)[-1]
 
 
+@jax.custom_batching.sequential_vmap
 def kreiss_constant(jacobian: jax.Array, eigenvalues: jax.Array, unstable: jax.Array) -> jax.Array:
     """The Kreiss constant, sup over |w| > 1 of (|w| - 1) |(w I - J)^-1|.
 

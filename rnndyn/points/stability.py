@@ -15,6 +15,7 @@ from rnndyn.core import validation
 from rnndyn.core.pytree import coded, pytree
 from rnndyn.core.status import Status
 from rnndyn.maps import HeldCell, Iterated, Map, require_states
+from rnndyn.points import dense
 from rnndyn.points.resolvent import distance_to_instability, kreiss_constant
 
 RESOLVENT_SIZE = 32  # d above which the resolvent is left out unless asked for
@@ -210,7 +211,7 @@ def _modes(jacobian: jax.Array) -> Stability:
     safe = jnp.where(finite, jacobian, jnp.zeros_like(jacobian))
     fixed = jax.lax.stop_gradient(safe)
     scale = _scale(fixed)
-    values, left, right = jax.lax.linalg.eig(fixed / scale)
+    values, left, right = dense.modes(fixed / scale)
     values *= scale.astype(values.dtype)
     order = jnp.lexsort((-values.imag, -values.real, -jnp.abs(values)))
     left, right = left[:, order], right[:, order]
