@@ -6,6 +6,7 @@ import numpy as np
 
 import rnndyn as rd
 from rnndyn.points import fixed_points, stability, unique
+from tests.tolerances import tol
 
 STARTS = 512
 ROWS = 32  # points whose modes are found together, so that one shape serves every count
@@ -62,3 +63,16 @@ def bistable_cell(z, args):
 
 def bistable(w_a, b_a, w_c, dtype=float):
     return rd.Map(bistable_cell, tuple(jnp.asarray(x, dtype) for x in (w_a, b_a, w_c)))
+
+
+def box(d, size):
+    return [-size] * d, [size] * d
+
+
+def assert_same_cycles(got, expected):
+    """As sets of cycles, whatever their phase."""
+    assert got.shape == expected.shape
+    for loop in expected:
+        turns = [np.roll(loop, i, axis=0) for i in range(len(loop))]
+        gap = min(np.max(np.abs(one - turn)) for one in got for turn in turns)
+        assert gap <= tol("exact_cycle", float)
