@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnndyn.cells.base import Cell
 from rnndyn.cells.containers import require_cell, require_params
@@ -189,6 +190,7 @@ def orbit(map_: Map, z0: jax.Array, steps: int) -> jax.Array:
     z0 = jnp.asarray(z0)
     validation.require_shape("z0", z0, ("d",), "pass one flat vector and vmap over several")
     validation.require_real("z0", z0)
+    require_states("z0", z0, map_)
     return _orbit(map_, z0, steps)
 
 
@@ -267,6 +269,8 @@ def border_collision(
     The normal form of a border collision in the plane (Nusse & Yorke 1992); the Jacobians have
     trace tau and determinant delta.
     """
+    for name, side in (("left", left), ("right", right)):
+        validation.require_shape(name, side, (2,), "pass the pair (trace, determinant)")
     sides = (jnp.stack([jnp.asarray(x, float) for x in side]) for side in (left, right))
     return Map(_border_collision, (*sides, jnp.asarray(mu, float)))
 
@@ -274,6 +278,10 @@ def border_collision(
 def tanh_network(w: jax.Array, b: jax.Array | float = 0.0) -> Map:
     """z' = tanh(W z + b), W of shape (d, d)."""
     w = jnp.asarray(w, float)
+    advice = "pass one square matrix, and b of its size or one number"
+    validation.require_shape("w", w, ("d", "d"), advice)
+    validation.require_shape("w", w, (len(w), len(w)), advice)
+    validation.require_shape("b", b, (len(w),) if np.ndim(b) else (), advice)
     return Map(_tanh_network, (w, jnp.broadcast_to(jnp.asarray(b, float), w.shape[:1])))
 
 

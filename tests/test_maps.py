@@ -199,3 +199,27 @@ def test_a_rule_may_have_more_arguments_with_defaults():
     map_ = rd.Map(lambda z, args, scale=2.0: scale * z + args, 1.0)
     assert map_(jnp.array([3.0])).tolist() == [7.0]
     assert rd.Map(np.add, 1.0)(np.array([3.0])).tolist() == [4.0]
+
+
+@pytest.mark.parametrize(
+    "make, sentence",
+    [
+        (lambda: rd.maps.tanh_network(jnp.ones(3)), "`w`: expected shape (d, d), got (3,); pass"),
+        (lambda: rd.maps.tanh_network(jnp.ones((3, 2))), "`w`: expected shape (3, 3), got (3, 2)"),
+        (
+            lambda: rd.maps.tanh_network(jnp.eye(3), jnp.ones(2)),
+            "`b`: expected shape (3,), got (2,)",
+        ),
+        (
+            lambda: rd.maps.border_collision((1.0,), (2.0, 3.0)),
+            "`left`: expected shape (2,), got (1,); pass the pair (trace, determinant).",
+        ),
+        (
+            lambda: rd.orbit(rd.maps.henon(), jnp.zeros(3), 2),
+            "`F(z)`: expected shape (3,), got (2,); `z0` must hold flat states of this map",
+        ),
+    ],
+)
+def test_sizes_that_do_not_fit(make, sentence):
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}"):
+        make()

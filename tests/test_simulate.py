@@ -166,8 +166,9 @@ GRU, LSTM = rd.cells.GRU(3, 5), rd.cells.LSTM(3, 6)
         lambda cell, params, run: rd.simulate(cell, params, run.inputs),
         lambda cell, params, run: rd.linearize(cell, params, run),
         lambda cell, params, run: rd.hold(cell, params, jnp.zeros(3)),
+        lambda cell, params, run: rd.lyapunov_stream(cell, params, run.inputs, k=1),
     ],
-    ids=["simulate", "linearize", "hold"],
+    ids=["simulate", "linearize", "hold", "stream"],
 )
 def test_params_of_another_cell_are_refused(call, params, inputs):
     """And those of another size, and a stack of them; a class is no cell."""
@@ -175,11 +176,14 @@ def test_params_of_another_cell_are_refused(call, params, inputs):
     advice = "; pass params = cell.init(key) of this very cell, and vmap over several."
     larger = LSTM.init(jax.random.key(0))
     several = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params)
+    whole = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, int), params)
+    dtype = f"dtype {whole.b.dtype}"
     for given, expected in (
         (GRU.init(jax.random.key(0)), "`params`: expected Affine, the params of Vanilla, got GRU"),
         (None, f"`params`: expected Affine, the params of Vanilla, got NoneType{advice}"),
         (larger, f"`params.w_x`: expected shape (5, 3), got (24, 3){advice}"),
         (several, f"`params.w_x`: expected shape (5, 3), got (2, 5, 3){advice}"),
+        (whole, f"`params.w_x`: expected real floating-point values, got {dtype}{advice}"),
     ):
         with pytest.raises((TypeError, ValueError), match=f"^{re.escape(expected)}"):
             call(CELL, given, run)

@@ -5,6 +5,7 @@ passes through `jax.jit` as an ordinary argument and equal cells share one compi
 """
 
 import abc
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -59,9 +60,19 @@ class Cell(abc.ABC):
         for name in ("input_size", "hidden_size"):
             validation.require_int(name, getattr(self, name), 1, "pass sizes as positive integers")
         self.validate()
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            self._require_kind(field.name, field.default, getattr(self, field.name))
 
     def validate(self) -> None:  # noqa: B027  (optional: most cells have nothing to add)
         """Raise on options that do not fit together; called when the cell is made."""
+
+    def _require_kind(self, name: str, default: Any, value: Any) -> None:
+        """Raise unless an option is of the kind of its default: weights are drawn, numbers real."""
+        if isinstance(default, Initializer) and not callable(value):
+            advice = "pass for example rd.initializers.Gaussian(1.0)"
+            raise TypeError(validation.sentence(name, "an initializer", repr(value), advice))
+        if isinstance(default, float):
+            validation.require_number(name, value, "cells hold plain numbers, params hold arrays")
 
     @abc.abstractmethod
     def init(self, key: jax.Array, *, gain: float | jax.Array = 1.0) -> Any:

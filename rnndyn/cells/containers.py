@@ -232,6 +232,8 @@ def require_params(cell: Cell, params: Any) -> None:
         for (path, want), leaf in pairs:
             name = "params" + jax.tree_util.keystr(path)
             validation.require_shape(name, leaf, want.shape, advice)
+            if jnp.issubdtype(want.dtype, jnp.floating):
+                validation.require_real(name, leaf, advice)
 
 
 @functools.lru_cache(maxsize=128)

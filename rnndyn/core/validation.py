@@ -4,6 +4,7 @@ These checks look at shapes, dtypes and options only, so they run while tracing 
 afterwards. What depends on numbers (NaN, no convergence) is a status code, not an exception.
 """
 
+import numbers
 import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -96,11 +97,21 @@ def require_range(
     open_high: bool = False,
 ) -> None:
     """Raise ValueError unless a Python number lies in an interval; NaN never does."""
+    if isinstance(value, str) or np.ndim(value) != 0:
+        raise TypeError(sentence(name, "one number", repr(value), advice))
     inside_low = value > low if open_low else value >= low
     inside_high = value < high if open_high else value <= high
     if not (inside_low and inside_high):
         interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
         raise ValueError(sentence(name, f"a number in {interval}", repr(value), advice))
+
+
+def require_number(name: str, value: Any, advice: str) -> None:
+    """Raise TypeError unless it is a real Python number, and ValueError if it is NaN."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(sentence(name, "a real number", repr(value), advice))
+    if value != value:
+        raise ValueError(sentence(name, "a real number", "nan", advice))
 
 
 def require_nonnegative(name: str, value: Any, advice: str) -> None:

@@ -110,8 +110,13 @@ def contributions(
     if run.inputs.shape[0] == 0:
         advice = "a loss needs an output; simulate a longer run"
         raise ValueError(validation.sentence("run", "at least one step", "T = 0", advice))
-    shape = jax.eval_shape(loss, run.outputs).shape
-    validation.require_shape("loss", jnp.zeros(shape), (), "sum or average it to one number")
+    advice = "sum or average it to one number"
+    if not callable(loss):
+        raise TypeError(validation.sentence("loss", "a function", repr(loss), advice))
+    value = jax.eval_shape(loss, run.outputs)
+    if not isinstance(value, jax.ShapeDtypeStruct):
+        raise TypeError(validation.sentence("loss", "a scalar array", repr(value), advice))
+    validation.require_shape("loss", value, (), advice)
     hidden = hidden_indices(cell, params)
     return _contributions(cell, params, run, loss, hidden, per_step)
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rnndyn.cells.base import Cell
+from rnndyn.cells.containers import require_params
 from rnndyn.core import validation
 from rnndyn.core.pytree import flatten, pytree, static
 from rnndyn.flow import flags
@@ -19,7 +20,7 @@ from rnndyn.flow.lyapunov import (
     summary,
 )
 from rnndyn.linearize import MatrixFree
-from rnndyn.maps import Map
+from rnndyn.maps import Map, require_states
 from rnndyn.simulate import CellStep, one_step
 
 
@@ -164,11 +165,13 @@ def _orbit(map_, z0, inputs, steps, state, key, resume):
     z0 = jnp.asarray(z0)
     validation.require_shape("start", z0, ("d",), "pass one flat vector and vmap over several")
     validation.require_real("start", z0)
+    require_states("start", z0, map_)
     steps = validation.require_int("steps", steps, 1, "pass how many steps to take")
     return Orbit(map_), z0 if resume is None else resume.carry.position, z0, steps
 
 
 def _driven(cell, params, inputs, steps, state, key, resume):
+    require_params(cell, params)
     start = cell.initial_state(params)
     z0 = flatten(start)
     if state is not None:

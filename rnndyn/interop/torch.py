@@ -69,6 +69,9 @@ def from_torch(
     >>> cell.__class__.__name__, cell.input_size, cell.hidden_size
     ('GRU', 3, 4)
     """
+    if not isinstance(weights, Mapping):
+        advice = "pass module.state_dict()"
+        raise TypeError(validation.sentence("weights", "a mapping", repr(type(weights)), advice))
     entries = _entries(weights, prefix)
     layers = 1 + max(int(_ENTRY.fullmatch(name)[2]) for name in entries)  # type: ignore[index]
     directions = _DIRECTIONS[: 1 + any(name.endswith("_reverse") for name in entries)]

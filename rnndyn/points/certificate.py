@@ -103,7 +103,8 @@ def certificate(map_: Map, z: jax.Array) -> Certificate:
 
     The cycle +-0.9575 of h = tanh(-2 h), whose next root is the fixed point 0.
 
-    >>> cycle = rd.cycles(rd.maps.tanh_network([[-2.0]]), jnp.ones((1, 1)), period=2)
+    >>> starts = jnp.linspace(-1.0, 1.0, 64)[:, None]
+    >>> cycle = rd.cycles(rd.maps.tanh_network([[-2.0]]), starts, period=2)
     >>> proved = rd.certificate(rd.maps.tanh_network([[-2.0]]), cycle.points)
     >>> bool(0.8 < proved.unique_radius[0] < 0.9575)
     True

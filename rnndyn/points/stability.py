@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from rnndyn.core import validation
 from rnndyn.core.pytree import coded, pytree
 from rnndyn.core.status import Status
-from rnndyn.maps import HeldCell, Iterated, Map, require_states
+from rnndyn.maps import HeldCell, Iterated, Map, require_map, require_states
 from rnndyn.points import dense
 from rnndyn.points.resolvent import distance_to_instability, kreiss_constant
 
@@ -179,12 +179,15 @@ def input_jacobian(map_: Map, z: jax.Array) -> jax.Array:
     >>> rd.input_jacobian(quiet, jnp.zeros((5, 8))).shape
     (5, 8, 3)
     """
+    require_map(map_)
     rule = map_.rule.rule if isinstance(map_.rule, Iterated) else map_.rule
     if not isinstance(rule, HeldCell):
         expected, got = "a map made by rd.hold", f"a map with the rule {rule!r}"
         advice = "differentiate map_.rule with respect to map_.args yourself"
         raise ValueError(validation.sentence("map_", expected, got, advice))
     validation.require_shape("z", z, ("m", "d"), "pass one point a row, z[None] for a single one")
+    validation.require_real("z", z)
+    require_states("z", z, map_)
     params, x = map_.args
     return jax.vmap(jax.jacfwd(lambda x, z: map_.rule(z, (params, x))), (None, 0))(x, z)
 

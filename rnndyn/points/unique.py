@@ -1,6 +1,7 @@
 """Distinct points among those that a search returned: NumPy on the host, since sizes vary."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -118,7 +119,7 @@ def unique(
     Examples
     --------
     >>> import jax.numpy as jnp, rnndyn as rd
-    >>> starts = jnp.linspace(-2.0, 2.0, 41)[:, None]
+    >>> starts = jnp.linspace(-2.0, 2.0, 9)[:, None]
     >>> points = rd.unique(rd.fixed_points(rd.maps.tanh_network([[1.5]]), starts))
     >>> [f"{z:.6f}" for z in points.z[:, 0]], points.index.tolist(), int(points.index_sum)
     (['-0.858560', '0.000000', '0.858560'], [1, -1, 1], 1)
@@ -126,6 +127,10 @@ def unique(
     if not isinstance(found, FixedPoints):
         advice = "pass what rd.fixed_points returned, one search at a time"
         raise TypeError(validation.sentence("found", "FixedPoints", repr(type(found)), advice))
+    validation.require_shape("found.z", found.z, ("n", "d"), "take one search of a vmapped batch")
+    if not isinstance(kinds, Iterable):
+        advice = "pass (rd.Kind.ROOT,), with its comma"
+        raise TypeError(validation.sentence("kinds", "a tuple of rd.Kind", repr(kinds), advice))
     for kind in kinds:
         validation.require_choice("kinds", kind, list(Kind), "pass a tuple of rd.Kind")
     require_atol(atol)

@@ -142,3 +142,26 @@ def test_bad_options(make, message):
     with pytest.raises(ValueError) as error:
         make()
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("wrong", ["orthogonal", 1.0, None])
+def test_weights_are_drawn_by_an_initializer(wrong):
+    with pytest.raises(
+        TypeError, match=f"^`recurrent_weights`: expected an initializer, got {wrong!r}"
+    ):
+        cells.Vanilla(3, 4, recurrent_weights=wrong)
+
+
+@pytest.mark.parametrize("wrong", ["1", jnp.ones(4), None, float("nan")])
+def test_numbers_among_options_are_numbers(wrong):
+    with pytest.raises(
+        (TypeError, ValueError), match="^`forget_bias`: expected a real number, got"
+    ):
+        cells.LSTM(3, 4, forget_bias=wrong)
+
+
+@pytest.mark.parametrize("wrong", [0, None, jax.random.split(jax.random.key(0), 2)])
+@pytest.mark.parametrize("name", cells.CELLS)
+def test_a_cell_is_drawn_by_one_key(name, wrong):
+    with pytest.raises(TypeError, match="^`key`: expected one random key of JAX, got"):
+        cells.CELLS[name](3, 8).init(wrong)

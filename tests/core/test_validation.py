@@ -4,6 +4,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from rnndyn.core import validation
@@ -105,3 +106,19 @@ def test_key():
     ):
         with says(TypeError, f"`key`: expected one random key of JAX, got {got}; {advice}"):
             validation.require_key("key", wrong)
+
+
+@pytest.mark.parametrize("wrong", ["1e-3", [0.1, 0.2]])
+def test_a_range_is_of_one_number(wrong):
+    with says(TypeError, f"`tol`: expected one number, got {wrong!r}; do this."):
+        validation.require_range("tol", wrong, 0.0, 1.0, "do this")
+
+
+def test_number():
+    for good in (1, 0.5, float("inf"), np.float32(2.0)):
+        validation.require_number("alpha", good, "advice")
+    for wrong in ("1", None, True, 1j, jnp.ones(2)):
+        with says(TypeError, f"`alpha`: expected a real number, got {wrong!r}; do this."):
+            validation.require_number("alpha", wrong, "do this")
+    with says(ValueError, "`alpha`: expected a real number, got nan; do this."):
+        validation.require_number("alpha", float("nan"), "do this")

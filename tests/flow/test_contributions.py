@@ -98,6 +98,9 @@ def test_misuse():
     said = "`loss`: expected shape (), got (4,); sum or average it to one number."
     with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
         rd.contributions(cell, params, run, lambda outputs: outputs[-1])
+    for loss in (3, lambda outputs: None):
+        with pytest.raises(TypeError, match="^`loss`: expected a .*sum or average it to one"):
+            rd.contributions(cell, params, run, loss)
     with pytest.raises(ValueError, match="expected at least one step, got T = 0"):
         rd.contributions(cell, params, rd.simulate(cell, params, INPUTS[:0]), last)
     with pytest.raises(TypeError, match="expected a Trajectory"):

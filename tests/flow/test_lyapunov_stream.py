@@ -165,3 +165,8 @@ def test_misuse(call, sentence):
 def test_only_cells_and_maps():
     with pytest.raises(TypeError, match=r"^`subject`: expected a Cell or a Map, got "):
         rd.lyapunov_stream(noise, START, steps=3)
+
+
+def test_a_start_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"^`F\(z\)`: expected shape \(3,\), got \(2,\)"):
+        rd.lyapunov_stream(HENON, jnp.zeros(3), steps=4)

@@ -191,6 +191,8 @@ def test_an_extra_or_misshapen_entry_is_named():
         interop.from_torch(weights("lstm"), prefix="decoder.")
     with pytest.raises(ValueError, match="^`nonlinearity`: expected one of 'tanh', 'relu', got"):
         interop.from_torch(weights("rnn_tanh"), nonlinearity="identity")
+    with pytest.raises(TypeError, match="^`weights`: expected a mapping, got .*list.*state_dict"):
+        interop.from_torch([1.0, 2.0])
 
 
 def test_what_pytorch_does_not_have_is_refused():

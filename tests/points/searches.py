@@ -6,6 +6,7 @@ import numpy as np
 
 import rnndyn as rd
 from rnndyn.points import fixed_points, stability, unique
+from tests.tolerances import tol
 
 STARTS = 512
 ROWS = 32  # points whose modes are found together, so that one shape serves every count
@@ -74,3 +75,16 @@ def affine(size):
 def _affine(z, args):
     matrix, shift = args
     return matrix @ z + shift
+
+
+def box(d, size):
+    return [-size] * d, [size] * d
+
+
+def assert_same_cycles(got, expected):
+    """As sets of cycles, whatever their phase."""
+    assert got.shape == expected.shape
+    for loop in expected:
+        turns = [np.roll(loop, i, axis=0) for i in range(len(loop))]
+        gap = min(np.max(np.abs(one - turn)) for one in got for turn in turns)
+        assert gap <= tol("exact_cycle", float)

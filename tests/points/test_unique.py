@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -106,3 +107,12 @@ def test_bad_atol(atol):
 def test_what_is_no_search_is_refused():
     with pytest.raises(TypeError, match="^`found`: expected FixedPoints, got .*Array.*pass what"):
         unique(jnp.zeros((3, 2)))
+
+
+def test_kinds_come_as_a_tuple_and_searches_one_at_a_time():
+    found = found_at([[0.0]])
+    with pytest.raises(TypeError, match="^`kinds`: expected a tuple of rd.Kind, got <Kind.ROOT"):
+        unique(found, kinds=Kind.ROOT)
+    batch = jax.tree.map(lambda leaf: leaf[None], found)
+    with pytest.raises(ValueError, match="^`found.z`: expected shape .*take one search of a"):
+        unique(batch)
