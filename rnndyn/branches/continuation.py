@@ -81,7 +81,8 @@ def continuation(
         Newton on an extended system, to rounding. Two folds within one step, and an eigenvalue
         that touches the circle without crossing it (a cusp met head-on), are not seen: lower
         ds_max. Kinks of the map (ReLU) are crossed and are events too, also two at one place if
-        only one branch leads on from there. The other branches at an event are followed by `switch_branch`.
+        only one branch leads on from there. The other branches at an event are followed by
+        `switch_branch`.
         Cost per step: 2 Jacobians (d + 1 forward derivatives each), as many LU decompositions and
         3 or 4 evaluations of the map; for each point one eigenvalue decomposition O(d^3).
         Trimming and events are host-side steps, so the call itself is not jitted.
