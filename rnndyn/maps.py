@@ -198,7 +198,7 @@ def require_map(map_: Any) -> None:
     """Raise TypeError unless it is a Map."""
     if not isinstance(map_, Map):
         advice = "wrap a function of z and args as rd.Map(rule, args), hold a cell by rd.hold"
-        raise TypeError(validation.sentence("map_", "a Map", repr(map_), advice))
+        raise TypeError(validation.sentence("map_", "a Map", f"a {type(map_).__name__}", advice))
 
 
 def require_states(name: str, z: jax.Array, map_: Any) -> None:

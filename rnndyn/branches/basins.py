@@ -15,12 +15,12 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial import KDTree
 from scipy.special import ndtri
 
+from rnndyn.branches import states
 from rnndyn.branches.settling import CLOUD, WINDOW, cloud, settle
 from rnndyn.core import validation
 from rnndyn.core.pytree import coded, pytree
 from rnndyn.core.status import Status
 from rnndyn.maps import Map
-from rnndyn.points.solver import evaluate
 
 GROWTH = 1000.0  # factor by which a tangent vector must grow, or shrink, within the window
 
@@ -189,12 +189,14 @@ def basins(
     if callable(starts):
         n = validation.require_int("n", n, 1, "pass how many states to draw")
         starts = starts(jax.random.key(0) if key is None else key, n)
+        validation.require_shape("starts(key, n)", starts, (n, "d"), "draw n flat states")
     starts = jnp.asarray(starts)
     advice = "pass one flat state a row, or a sampler starts(key, n)"
     validation.require_shape("starts", starts, ("n", "d"), advice)
     validation.require_real("starts", starts)
-    got = jax.eval_shape(evaluate, map_, jax.ShapeDtypeStruct(starts.shape[1:], starts.dtype))
+    got = states.image("starts", map_, jax.ShapeDtypeStruct(starts.shape[1:], starts.dtype))
     validation.require_shape("F(z)", got, starts.shape[1:], "starts must be states of this map")
+    validation.require_same_dtype("starts", starts, "F(z)", got.dtype)
     max_steps = validation.require_int("max_steps", max_steps, 1, "10000 is usual")
     max_period = validation.require_int("max_period", max_period, 1, "1 knows fixed points only")
     tol = 1024 * float(jnp.finfo(starts.dtype).eps) if tol is None else tol
@@ -251,7 +253,7 @@ def basins_along(
     if values.size == 0:
         advice = "pass at least one"
         raise ValueError(validation.sentence("parameters", "numbers", "none", advice))
-    found = [basins(family(p), starts, **options) for p in values]
+    found = [basins(states.built(family, p), starts, **options) for p in values]
     columns, count = _columns(found)
     rows, size = len(found), found[0].z.shape[1]
     z = np.full((rows, count, size), np.nan, found[0].z.dtype)

@@ -4,6 +4,7 @@ import jax
 
 from rnndyn.branches.arclength import Stop
 from rnndyn.branches.events import Event
+from rnndyn.core import validation
 from rnndyn.core.pytree import pytree, static
 from rnndyn.core.status import Status
 
@@ -101,4 +102,5 @@ def describe_stop(reason: str) -> str:
     >>> describe_stop("closed")
     'the branch closes on itself'
     """
+    validation.require_choice("reason", reason, _SENTENCES, "pass an entry of Branch.stop")
     return _SENTENCES[reason]

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnndyn.branches import states
 from rnndyn.branches.arclength import Family, Sizes
 from rnndyn.branches.branch import Branch
 from rnndyn.branches.following import Problem, follow, follow_all
@@ -79,8 +80,9 @@ def continuation(
         event is seen between two points by its eigenvalue (or by the tangent) and located by
         Newton on an extended system, to rounding. Two folds within one step, and an eigenvalue
         that touches the circle without crossing it (a cusp met head-on), are not seen: lower
-        ds_max. Kinks of the map (ReLU) are crossed, one at a time, and are events too. The other
-        branches at an event are followed by `switch_branch`.
+        ds_max. Kinks of the map (ReLU) are crossed and are events too, also two at one place if
+        only one branch leads on from there. The other branches at an event are followed by
+        `switch_branch`.
         Cost per step: 2 Jacobians (d + 1 forward derivatives each), as many LU decompositions and
         3 or 4 evaluations of the map; for each point one eigenvalue decomposition O(d^3).
         Trimming and events are host-side steps, so the call itself is not jitted.
@@ -101,6 +103,7 @@ def continuation(
     """
     z0 = jnp.asarray(z0)
     validation.require_shape("z0", z0, ("d",), "pass one fixed point as a flat vector")
+    _require_some("z0", z0)
     problem = pose(
         family,
         z0,
@@ -169,6 +172,9 @@ def continuations(
     """
     z0 = jnp.asarray(z0)
     validation.require_shape("z0", z0, ("b", "d"), "stack the starts, one row a branch")
+    _require_some("z0", z0)
+    if start is not None and np.ndim(start) > 0:
+        validation.require_shape("start", start, z0.shape[:1], "pass one start for all or one each")
     if stacked:
         _require_stacked(family, z0.shape[0])
     problem = pose(family, z0[0], span=span, stacked=stacked, **options)
@@ -182,6 +188,7 @@ def pose(
     family: Callable,
     z0: jax.Array,
     *,
+    name: str = "z0",
     span: Any,
     period: int = 1,
     method: str = "arclength",
@@ -193,8 +200,11 @@ def pose(
     eigenvalues: str | None = None,
     stacked: bool = False,
 ) -> Problem:
-    """The problem that the options of `continuation` describe; raises where they do not fit."""
-    validation.require_real("z0", z0)
+    """The problem that the options of `continuation` describe; raises where they do not fit.
+
+    `name` is what messages call z0.
+    """
+    validation.require_real(name, z0)
     low, high = limits(span)
     validation.require_choice("method", method, ("arclength", "natural"))
     if eigenvalues is None:
@@ -204,45 +214,55 @@ def pose(
     max_points = validation.require_int("max_points", max_points, 2, advice)
     period = validation.require_int("period", period, 1, "1 is a fixed point")
     sizes = lengths(z0.dtype, ds, ds_min, ds_max, tol)
-    make = family if isinstance(family, jax.tree_util.Partial) else jax.tree_util.Partial(family)
+    make = family if isinstance(family, jax.tree_util.Partial) else partial_of(family)
+    numbers: Any = np.asarray(low, z0.dtype), np.asarray(high - low, z0.dtype)
     leaves, structure = jax.tree.flatten(make)
     skip = 1 if stacked else 0
     kinds = tuple((np.shape(leaf)[skip:], jnp.result_type(leaf)) for leaf in leaves)
     return Problem(
-        family=Family(make, jnp.asarray(low, z0.dtype), jnp.asarray(high - low, z0.dtype)),
+        family=Family(make, *numbers),
         sizes=sizes,
         period=period,
         max_points=max_points,
         natural=method == "natural",
         near=eigenvalues == "near",
-        kinked=_inspected(structure, kinds, z0.shape, z0.dtype),
+        kinked=_inspected(structure, kinds, z0.shape, z0.dtype, name),
     )
+
+
+def partial_of(family: Any) -> jax.tree_util.Partial:
+    """The family as a pytree; raises unless it can be called."""
+    if not callable(family):
+        states.built(family, None)
+    return jax.tree_util.Partial(family)
 
 
 @lru_cache(maxsize=256)
-def _inspected(structure: Any, kinds: tuple, shape: tuple[int, ...], dtype: Any) -> bool:
+def _inspected(structure: Any, kinds: tuple, shape: tuple[int, ...], dtype: Any, name: str) -> bool:
     """Raise unless family(p) is a Map on vectors like z0; whether that map may have kinks."""
-    advice = "return for example rd.hold(cell, params, x=p * direction)"
-    kind = []
+    z = jax.ShapeDtypeStruct(shape, dtype)
 
     def value(leaves, p, z):
-        map_ = jax.tree.unflatten(structure, leaves)(p)
-        kind.append(type(map_))
-        return map_(z) if isinstance(map_, Map) else z
+        map_ = states.built(jax.tree.unflatten(structure, leaves), p)
+        states.require_coupled(name, map_, z)
+        try:
+            return map_(z)
+        except (TypeError, ValueError, IndexError) as error:
+            raise states.refused(name, z, error) from error
 
     leaves = [jax.ShapeDtypeStruct(*each) for each in kinds]
-    z = jax.ShapeDtypeStruct(shape, dtype)
     traced, got = jax.make_jaxpr(value, return_shape=True)(
         leaves, jax.ShapeDtypeStruct((), dtype), z
     )
-    if not issubclass(kind[-1], Map):
-        raise TypeError(
-            validation.sentence("family", "a Map from family(p)", repr(kind[-1]), advice)
-        )
-    advice = "z0 is a flat vector of the state, rd.flatten(state)"
-    validation.require_shape("z0", z, got.shape, advice)
-    validation.require_same_dtype("z0", z, "family(p)(z)", got.dtype)
+    validation.require_shape(name, z, got.shape, f"{name} {states.FLAT}")
+    validation.require_same_dtype(name, z, "family(p)(z)", got.dtype)
     return may_have_kinks(traced.jaxpr)
+
+
+def _require_some(name: str, z0: jax.Array) -> None:
+    if z0.size == 0:
+        got, advice = validation.shape_text(z0.shape), "pass at least one start"
+        raise ValueError(validation.sentence(name, "numbers", f"shape {got}", advice))
 
 
 def _require_stacked(family: Any, count: int) -> None:
@@ -261,9 +281,9 @@ def _require_stacked(family: Any, count: int) -> None:
 def _place(span: Any, start: float | None, dtype: Any) -> jax.Array:
     """The start as a fraction of the span."""
     low, high = limits(span)
-    begin = low if start is None else float(start)
+    begin = low if start is None else start
     validation.require_range("start", begin, low, high, "start inside the span")
-    return jnp.asarray((begin - low) / (high - low), dtype)
+    return jnp.asarray((float(begin) - low) / (high - low), dtype)
 
 
 def limits(span: Any) -> tuple[float, float]:
@@ -291,4 +311,5 @@ def lengths(dtype: Any, ds: float, ds_min: float | None, ds_max: float, tol: flo
     tol = 1024 * eps if tol is None else tol
     advice = "pass for example 1e-10, or leave it out for 1024 eps"
     validation.require_range("tol", tol, 0, infinity, advice, open_low=True, open_high=True)
-    return Sizes(*(jnp.asarray(number, dtype) for number in (ds, smallest, ds_max, tol)))
+    numbers: Any = [np.asarray(number, dtype) for number in (ds, smallest, ds_max, tol)]
+    return Sizes(*numbers)

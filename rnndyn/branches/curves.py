@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import brentq
 
-from rnndyn.branches import extended
+from rnndyn.branches import extended, states
 from rnndyn.branches.arclength import Node, Sizes, Stop, size, sweep
 from rnndyn.branches.branch import STATUS
-from rnndyn.branches.continuation import lengths, limits
+from rnndyn.branches.continuation import lengths, limits, partial_of
 from rnndyn.branches.events import Event
 from rnndyn.branches.following import Cyclic, cut, joined, turned
 from rnndyn.core import validation
@@ -147,15 +147,17 @@ def bifurcation_curve(
     """
     _require_curve(event)
     z = jnp.asarray(event.z)
+    validation.require_shape("spans", spans, (2, 2), "pass ((low, high), (low, high))")
     ends = np.array([limits(span) for span in spans])
     for name, value, (low, high) in zip(
         ("event.parameter", "second"), (event.parameter, second), ends, strict=True
     ):
-        validation.require_range(name, float(value), low, high, "widen the span")
+        validation.require_range(name, value, low, high, "widen the span")
     advice = "a curve has at least its start and one more point"
     max_points = validation.require_int("max_points", max_points, 2, advice)
     sizes = lengths(z.dtype, ds, ds_min, ds_max, tol)
-    make = family if isinstance(family, jax.tree_util.Partial) else jax.tree_util.Partial(family)
+    make = family if isinstance(family, jax.tree_util.Partial) else partial_of(family)
+    _require_of(make, event, jnp.asarray(second, z.dtype))
     if event.period > 1:
         make = jax.tree_util.Partial(Cyclic(make.func, event.period), *make.args, **make.keywords)
     low, width = jnp.asarray(ends[:, 0], z.dtype), jnp.asarray(ends[:, 1] - ends[:, 0], z.dtype)
@@ -257,7 +259,21 @@ def _located(system, nodes: Node, i: int, j: int, values, reference, sizes: Size
     return i + along, CurvePoint(kind=kind, **numbers)
 
 
+def _require_of(make: Callable[..., Map], event: Event, second: jax.Array) -> None:
+    """Raise unless the event is one of the family at this second parameter."""
+
+    def orbit_end(first, second, z):
+        map_ = states.built(make, first, second)
+        got = states.image("event.z", map_, z)
+        validation.require_shape("event.z", z, got.shape, "pass the family of its branch")
+        return jax.lax.fori_loop(0, event.period, lambda _, z: map_(z), z)
+
+    off = size(orbit_end(jnp.asarray(event.parameter), second, event.z) - event.z)
+    states.require_root("event", off, event.z, "pass its family, and `second` as it was there")
+
+
 def _require_curve(event: Event) -> None:
+    states.require_event(event)
     kinds = ("fold", "flip", "neimark_sacker")
     validation.require_choice("event.kind", event.kind, kinds, "follow one of these")
     if int(event.status) != 0:

@@ -2,7 +2,8 @@
 
 Across a kink F is continuous and dF jumps by a matrix of rank one, a n^T, whose n is the normal
 of the border in u = (z, s). So nothing need be known of the map: beyond the border the branch
-goes on in the kernel of the other G_u, on the side that n names. It persists where the parameter
+goes on in the kernel of the other G_u, on the side that n names. Where two borders meet it goes on
+in the one sector that contains a kernel vector of its own G_u. It persists where the parameter
 goes on in the same direction and is a non-smooth fold, the end of two fixed points, where it turns
 back; where det(I + J) has opposite signs on the two sides, a cycle of twice the period that visits
 both is born there or dies (Feigin 1978; di Bernardo et al., Piecewise-smooth Dynamical Systems,
@@ -19,6 +20,7 @@ from rnndyn.core.status import Status
 
 AHEAD = 64  # in ds_min: how far beyond the last point the other side is looked at
 RANK = 1e-3  # a second singular value of the jump below this, relative to the first, is rounding
+SECTORS = 64  # directions in which the surroundings of a corner are looked at
 TURN = 1e-5  # a turn of the tangent over some ds_min that no smooth branch makes
 _KINKED = {"max", "min", "abs", "sign", "select_n", "clamp", "floor", "ceil", "round", "rem"}
 
@@ -39,27 +41,65 @@ def may_have_kinks(jaxpr: Any) -> bool:
 def beyond(family: Family, last: Node, sizes: Sizes) -> tuple[Any, Any] | None:
     """A point and the tangent of the branch behind the kink that `last` has stopped at.
 
-    None where there is none, several coincide, or the branch runs along the border.
+    None where there is none, three or more coincide, several branches lead on from two, or the
+    branch runs along the border.
     """
     step = float(sizes.ds_min) * AHEAD
     here, there = jax.device_get(_slopes(family, last.u, last.u + step * last.tangent))
     if not np.all(np.isfinite(there)):
         return None
     jump, normals = np.linalg.svd(there - here)[1:]
-    if jump[0] < TURN or np.any(jump[1:] > RANK * jump[0]):
+    rank = int(np.sum(jump > RANK * jump[0]))
+    if jump[0] < TURN or rank > 2:
         return None
-    normal, tangent = normals[0], np.linalg.svd(there)[2][-1]
-    before, after = normal @ last.tangent, normal @ tangent
-    if min(abs(before), abs(after)) < TURN:
+    if rank == 2:
+        way = _round(family, last, here, normals[:2], step)
+    else:
+        way = _across(last, there, normals[0])
+    if way is None:
         return None
-    tangent = tangent * np.sign(before * after)
+    tangent, behind = way
     reach = float(np.sqrt(sizes.ds_min * sizes.ds_max))
-    guess = last.u + step * last.tangent + reach * tangent
+    guess = last.u + step * last.tangent * (rank == 1) + reach * tangent
     u, slope, residual, _ = jax.device_get(correct_at(family, guess, tangent, sizes.tol))
-    other = np.max(np.abs(slope - there), initial=0) > 0.1 * jump[0]
+    other = np.max(np.abs(slope - behind), initial=0) > 0.1 * jump[0]
     if other or not residual <= float(sizes.tol) * max(1.0, float(np.max(np.abs(u[:-1])))):
         return None
     return u, tangent
+
+
+def _across(last: Node, there: Any, normal: Any) -> tuple[Any, Any] | None:
+    """The tangent behind one border, and G_u there."""
+    tangent = np.linalg.svd(there)[2][-1]
+    before, after = normal @ last.tangent, normal @ tangent
+    if min(abs(before), abs(after)) < TURN:
+        return None
+    return tangent * np.sign(before * after), there
+
+
+def _round(family: Family, last: Node, here: Any, plane: Any, step: float):
+    """The tangent behind a corner, where two borders meet, and G_u there; None if not the only one.
+
+    Around a corner F is linear in each of up to four sectors. A half-branch leaves along t if t
+    is in the kernel of the G_u of a sector and in the sector itself. The way through the corner
+    flips both normals, so they span the rows of the jump, and a circle in that plane meets all
+    sectors that are not narrower than its step.
+    """
+    angles = (np.arange(SECTORS) + 0.5) * 2 * np.pi / SECTORS
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1) @ plane
+    sectors = [here]
+    for slope in jax.device_get(_slopes_at(family, last.u + step * circle)):
+        if all(np.max(np.abs(slope - other)) > TURN for other in sectors):
+            sectors.append(slope)
+    ways = []
+    for slope in sectors:
+        tangent = np.linalg.svd(slope)[2][-1].astype(last.u.dtype)
+        seen = jax.device_get(_slopes(family, last.u + step * tangent, last.u - step * tangent))
+        for way, found in zip((tangent, -tangent), seen, strict=True):
+            came = slope is here and way @ last.tangent < 0
+            if not came and np.max(np.abs(found - slope)) < TURN:
+                ways.append((way, slope))
+    return ways[0] if len(ways) == 1 else None
 
 
 def closing(family: Family, first: Node, piece: Node, sizes: Sizes) -> int | None:
@@ -168,3 +208,8 @@ def _stacked(rows: list[Node]) -> Node:
 @jax.jit
 def _slopes(family: Family, u: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
     return family.derivative(u)[1], family.derivative(v)[1]
+
+
+@jax.jit
+def _slopes_at(family: Family, u: jax.Array) -> jax.Array:
+    return jax.vmap(lambda u: family.derivative(u)[1])(u)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from rnndyn.branches import states
 from rnndyn.branches.margins import ORDER, Kind, apply, functional, margins
 from rnndyn.branches.nearest import search
 from rnndyn.core import validation
@@ -14,7 +15,6 @@ from rnndyn.core.pytree import coded, pytree
 from rnndyn.core.status import Status
 from rnndyn.maps import HeldCell, Iterated, Map
 from rnndyn.points.resolvent import distance_to_instability
-from rnndyn.points.solver import evaluate
 
 PUSH = 0.1  # how far along the critical direction the further searches start
 NEWTON_STEPS = 8
@@ -145,10 +145,11 @@ def bifurcation_proximity(
     validation.require_shape("z", z, ("m", "d"), "stack the fixed points, or pass z[None] for one")
     validation.require_real("z", z)
     advice = "z must have the size and dtype of the map's state"
-    got = jax.eval_shape(evaluate, map_, jax.ShapeDtypeStruct(z.shape[1:], z.dtype))
+    got = states.image("z", map_, jax.ShapeDtypeStruct(z.shape[1:], z.dtype))
     validation.require_shape("z", z, ("m", *got.shape), advice)
     validation.require_same_dtype("z", z, "map_(z)", got.dtype)
     max_steps = validation.require_int("max_steps", max_steps, 1, "100 is usual")
+    validation.require_choice("distance", distance, (True, False))
     chosen = _chosen(map_, wrt)
     advice = "pass for example 1e-10, or leave it out for 1024 eps"
     tol = 1024 * float(jnp.finfo(z.dtype).eps) if tol is None else tol

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnndyn.branches import kinks
-from rnndyn.branches.arclength import Family, correct_at
+from rnndyn.branches import kinks, states
+from rnndyn.branches.arclength import Family, correct_at, defect
 from rnndyn.branches.branch import Branch
-from rnndyn.branches.continuation import pose
+from rnndyn.branches.continuation import limits, pose
 from rnndyn.branches.events import Event
 from rnndyn.branches.following import Problem, follow
 from rnndyn.core import validation
@@ -73,14 +73,22 @@ def switch_branch(
     (2, [3.0, 3.44949])
     """
     _require_switchable(event)
-    low, high = span
+    low, high = limits(span)
     validation.require_range("event.parameter", float(event.parameter), low, high, "widen the span")
+    advice, infinity = "halved where it is too long; 0.01 is usual", float("inf")
+    validation.require_range("step", step, 0, infinity, advice, open_low=True, open_high=True)
+    for option in ("period", "start"):
+        if option in options:
+            got, advice = repr(options[option]), "the event says where and with which period"
+            raise ValueError(validation.sentence(option, "no such option", got, advice))
     period = event.period * (1 if event.kind == "branch_point" else 2)
-    problem = pose(family, event.z, span=span, period=period, **options)
+    problem = pose(family, event.z, name="event.z", span=span, period=period, **options)
     if int(event.multiplicity) > 1:
         return ()
     s = (event.parameter - problem.family.low) / problem.family.width
     u = np.append(event.z, s)
+    off = defect(problem.iterated(event.period), u)
+    states.require_root("event", off, event.z, "pass the family in whose branch it was found")
     along = np.append(event.tangent[:-1], event.tangent[-1] / problem.family.width)
     if event.kind == "flip":
         found = jax.device_get(_doubling(problem.iterated(event.period), u))
@@ -145,6 +153,7 @@ def _other(kernel: np.ndarray, form: np.ndarray, along: np.ndarray) -> np.ndarra
 
 
 def _require_switchable(event: Event) -> None:
+    states.require_event(event)
     advice = {
         "fold": "the branch goes round a fold by itself",
         "neimark_sacker": "the invariant circle that is born here is no cycle",

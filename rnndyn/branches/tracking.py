@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnndyn.branches import lineage
+from rnndyn.branches import lineage, states
 from rnndyn.branches.branch import Branch
-from rnndyn.branches.continuation import continuation
+from rnndyn.branches.continuation import continuation, lengths
 from rnndyn.branches.events import Event
 from rnndyn.core import validation
 from rnndyn.core.pytree import pytree, specification, static
@@ -194,10 +194,15 @@ def track(
     validation.require_shape("z0", z0, ("m", "d"), "stack the fixed points, or pass z[None]")
     validation.require_real("z0", z0)
     params = _stages(checkpoints)
+    state = jax.ShapeDtypeStruct(z0.shape[1:], z0.dtype)
+    got = states.image("z0", states.built(family, params[0]), state)
+    validation.require_shape("z0", z0, ("m", *got.shape), "pass fixed points of family(params)")
     searches = _searches(starts, z0, len(params))
     near = float(np.sqrt(jnp.finfo(z0.dtype).eps)) if atol is None else atol
     advice = "pass for example 1e-6"
     validation.require_range("atol", near, 0.0, float("inf"), advice, open_low=True)
+    lengths(z0.dtype, ds, None, ds_max, tol)
+    _require_distinct(np.asarray(z0), near, searched=bool(searches))
     options = {"tol": tol, "ds": ds, "ds_max": ds_max, "max_points": max_points}
     follow = _follower(Segment(family), params, **options)
     web = lineage.Web(len(params), follow, near, relative=atol is None)
@@ -245,7 +250,26 @@ def _stages(checkpoints: Any) -> list[Any]:
     if len(stages) < 2:
         expected, got = "at least two checkpoints", str(len(stages))
         raise ValueError(validation.sentence("checkpoints", expected, got, advice))
+    for k, stage in enumerate(stages[1:], start=1):
+        for before, after in zip(jax.tree.leaves(stages[0]), jax.tree.leaves(stage), strict=True):
+            whole = not jnp.issubdtype(jnp.result_type(before), jnp.inexact)
+            if whole and not np.array_equal(before, after):
+                got, advice = f"others in checkpoints[{k}]", "convert weights to floating point"
+                expected = "the same integers in all checkpoints"
+                raise ValueError(validation.sentence("checkpoints", expected, got, advice))
     return [jax.tree.map(jnp.asarray, stage) for stage in stages]
+
+
+def _require_distinct(z0: Any, near: float, *, searched: bool) -> None:
+    if len(z0) == 0 and not searched:
+        advice = "pass starts for a search, or a fixed point"
+        raise ValueError(validation.sentence("z0", "fixed points", "none", advice))
+    gaps = np.abs(z0[:, None] - z0[None]).max(axis=2, initial=0)
+    same = np.argwhere(np.triu(gaps < near, 1))
+    if same.size:
+        i, j = same[0].tolist()
+        got, advice = f"the same in rows {i} and {j}", "pass unique(found).z, or a smaller atol"
+        raise ValueError(validation.sentence("z0", "distinct fixed points", got, advice))
 
 
 def _searches(starts: Any, z0: jax.Array, count: int) -> list[jax.Array]:

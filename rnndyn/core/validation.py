@@ -97,11 +97,15 @@ def require_range(
     open_high: bool = False,
 ) -> None:
     """Raise ValueError unless a Python number lies in an interval; NaN never does."""
-    if isinstance(value, str) or np.ndim(value) != 0:
-        raise TypeError(sentence(name, "one number", repr(value), advice))
-    inside_low = value > low if open_low else value >= low
-    inside_high = value < high if open_high else value <= high
-    if not (inside_low and inside_high):
+    try:
+        inside_low = value > low if open_low else value >= low
+        inside_high = value < high if open_high else value <= high
+        inside = bool(inside_low and inside_high)
+    except jax.errors.ConcretizationTypeError:
+        raise
+    except (TypeError, ValueError):  # no number, or several
+        inside = False
+    if not inside:
         interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
         raise ValueError(sentence(name, f"a number in {interval}", repr(value), advice))
 

@@ -1,7 +1,5 @@
 """Branches and their events against closed forms, and what happens where there is no branch."""
 
-import re
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -377,61 +375,3 @@ def test_new_weights_do_not_compile_again():
     before = sweep._cache_size()
     continuation(Partial(families.scalar_tanh, jnp.asarray(2.5)), start, span=(-3.9, 4.0))
     assert sweep._cache_size() == before
-
-
-# Misuse
-
-
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        (
-            {"span": (1.0, 1.0)},
-            "`span`: expected an interval, got (1.0, 1.0); pass (low, high) with low < high.",
-        ),
-        (
-            {"span": 3.0},
-            "`span`: expected two numbers, got 3.0; pass (low, high) with low < high.",
-        ),
-        (
-            {"start": 9.0},
-            "`start`: expected a number in [2, 3], got 9.0; start inside the span.",
-        ),
-        (
-            {"method": "newton"},
-            "`method`: expected one of 'arclength', 'natural', got 'newton'; pass one of them.",
-        ),
-        (
-            {"max_points": 1},
-            "`max_points`: expected a whole number >= 2, got 1; a branch has at least its start"
-            " and one more point.",
-        ),
-        (
-            {"tol": -1.0},
-            "`tol`: expected a number in (0, inf), got -1.0; pass for example 1e-10, or leave it"
-            " out for 1024 eps.",
-        ),
-        (
-            {"ds": 1.0},
-            "`ds`: expected a number in [1e-06, 0.05], got 1.0; lengths are in units of the state"
-            " and of the span.",
-        ),
-    ],
-)
-def test_misuse_of_options(options, message):
-    call = {"span": (2.0, 3.0), "ds_min": 1e-6} | options
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        continuation(rd.maps.logistic, jnp.array([0.5]), **call)
-
-
-def test_misuse_of_the_start_and_the_family():
-    shape = "`z0`: expected shape (d,), got (1, 1); pass one fixed point as a flat vector."
-    with pytest.raises(ValueError, match=f"^{re.escape(shape)}$"):
-        continuation(rd.maps.logistic, jnp.ones((1, 1)), span=(2.0, 3.0))
-    size = (
-        "`z0`: expected shape (2,), got (3,); z0 is a flat vector of the state, rd.flatten(state)."
-    )
-    with pytest.raises(ValueError, match=f"^{re.escape(size)}$"):
-        continuation(rd.maps.delayed_logistic, jnp.ones(3), span=(1.5, 2.0))
-    with pytest.raises(TypeError, match="^`family`: expected a Map from family"):
-        continuation(lambda p: p, jnp.ones(1), span=(2.0, 3.0))

@@ -198,10 +198,29 @@ def _hinted(z, p):
     )
 
 
-def test_two_kinks_at_one_place_end_the_branch():
-    weights = (0.5 * jnp.eye(2), jnp.ones(2), -jnp.ones(2))
-    family = Partial(relu_network, weights)
-    branch = rd.continuation(family, jnp.array([2.0, 2.0]), span=(0.0, 2.0))
+@pytest.mark.parametrize("coupling", [0.0, 0.2, -0.3])
+def test_two_kinks_at_one_place_are_passed(coupling):
+    """Both units fall silent at p = 1, and on either side there is one fixed point only."""
+    weights = (jnp.array([[0.5, coupling], [coupling, 0.5]]), jnp.ones(2), -jnp.ones(2))
+    z0 = jnp.full(2, 1 / (0.5 - coupling))
+    branch = rd.continuation(Partial(relu_network, weights), z0, span=(0.0, 2.0))
+    assert branch.stop == ("left_span", "left_span") and int(branch.status) == 0
+    (event,) = branch.events
+    assert (event.kind, event.criticality) == ("border_collision", "persistence")
+    close([*event.z, event.parameter], [0, 0, 1])
+    p = np.asarray(branch.parameter)
+    wanted = np.maximum(0, 1 - p) / (0.5 - coupling)
+    np.testing.assert_allclose(branch.z, np.stack([wanted] * 2, 1), atol=tol("branch_residual"))
+    assert np.array_equal(branch.stable, np.ones(len(p), bool))
+
+
+@pytest.mark.parametrize("units, inhibition", [(3, 0.0), (2, -2.0)])
+def test_three_kinks_or_several_ways_on_end_the_branch(units, inhibition):
+    """Of two units that inhibit each other so much both, or either alone, wake up at p = 1."""
+    w = jnp.where(jnp.eye(units) == 1, 0.5, inhibition)
+    b, z0 = jnp.full(units, -1.0), jnp.zeros(units)
+    family = Partial(relu_network, (w, b, jnp.ones(units)))
+    branch = rd.continuation(family, z0, span=(0.0, 2.0))
     assert branch.stop[1] == "step_underflow" and int(branch.status) == rd.Status.SINGULAR
     assert "kinks" in rd.describe_stop("step_underflow")
     assert abs(float(branch.parameter[-1]) - 1) < 1e-6

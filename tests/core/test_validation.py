@@ -110,7 +110,7 @@ def test_key():
 
 @pytest.mark.parametrize("wrong", ["1e-3", [0.1, 0.2]])
 def test_a_range_is_of_one_number(wrong):
-    with says(TypeError, f"`tol`: expected one number, got {wrong!r}; do this."):
+    with says(ValueError, f"`tol`: expected a number in [0, 1], got {wrong!r}; do this."):
         validation.require_range("tol", wrong, 0.0, 1.0, "do this")
 
 
