@@ -35,6 +35,8 @@ def test_a_root_has_the_same_bits_from_wherever_it_was_reached():
     assert all(bool(isolated) for _, _, isolated in reached)
     assert np.max(np.abs(ends[0] - near)) <= tol("root")
     assert np.array_equal(ends, np.broadcast_to(ends[0], ends.shape))
+    zero = approach(map_, jnp.array([-1e-13, 1e-13]), MOVABLE)[0]
+    assert np.array_equal(zero, [0, 0]) and not np.any(np.signbit(zero))
     assert len({float(at.smallest.value) for _, at, _ in reached}) == 1
 
 
