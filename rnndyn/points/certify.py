@@ -16,7 +16,7 @@ from rnndyn.core.status import Status
 from rnndyn.maps import Map
 from rnndyn.points import dense, local
 from rnndyn.points.local import Local
-from rnndyn.points.solver import SLOW, evaluate
+from rnndyn.points.solver import SLOW, evaluate, evaluate_rows
 
 _PLATEAU = 64.0  # a degenerate root reaches as far as the residual stays below this multiple
 _NEWTON = 5  # Newton steps with the inverse at the root: from half way, 2^-32, and one to spare
@@ -103,7 +103,7 @@ def certify(
     """
     if table.z.shape[0] == 0:
         return table, pending
-    g = jax.vmap(evaluate, (None, 0))(map_, table.z) - table.z
+    g = evaluate_rows(map_, table.z) - table.z
     residual = jnp.max(jnp.abs(g), axis=1, initial=0)
     most = jnp.finfo(residual.dtype).max
     rank, key = (jnp.where(jnp.isfinite(a), a, most) for a in (residual, _fingerprint(table.z)))
@@ -153,12 +153,7 @@ def _follow(
         table, pending, _ = carry
         apart = jnp.where(pending, distance(table.z), jnp.inf)
         rows = jax.lax.top_k(-jnp.where(jnp.isnan(apart), jnp.inf, apart), count)[1]
-        start = table.z[rows]
-        end, last, nearer, g = _chase(map_, start, point.z, inverse)
-        residual, moved = jnp.max(jnp.abs(g), axis=1), jnp.linalg.norm(last, axis=1)
-        near = distance(end) <= 2 * (moved + point.radius)
-        joined = pending[rows] & (nearer | (distance(start) <= point.radius)) & near
-        joined &= residual <= tol
+        joined = pending[rows] & _chase(map_, table.z[rows], point, inverse, tol)
         target = jnp.where(joined, rows, pending.shape[0])
         shared = jax.tree.map(lambda x: jnp.broadcast_to(x, (count,) + x.shape), point)
         table = jax.tree.map(lambda a, x: a.at[target].set(x, mode="drop"), table, shared)
@@ -169,20 +164,33 @@ def _follow(
 
 
 def _chase(
-    map_: Map, start: jax.Array, root: jax.Array, inverse: jax.Array
-) -> tuple[jax.Array, ...]:
-    """Newton steps with one inverse: end, next step, whether the first led to the root, F - z."""
+    map_: Map, start: jax.Array, point: Certified, inverse: jax.Array, tol: jax.Array
+) -> jax.Array:
+    """Which starts Newton steps with the inverse at a root lead to it.
 
-    def step(i, carry):
-        _, z, nearer, _ = carry
-        g = jax.vmap(evaluate, (None, 0))(map_, z) - z
+    The first step must quarter the distance, unless it is known to be that near already. A start
+    has arrived where its residual is at most `tol` and what its next step would move it by
+    accounts for the distance that is left.
+    """
+
+    def distance(z):
+        return jnp.linalg.norm(z - point.z[None], axis=1)
+
+    def step(carry):
+        i, z, near, _ = carry
+        g = evaluate_rows(map_, z) - z
         trial = z - g @ inverse.T
-        before, after = (jnp.linalg.norm(x - root[None], axis=1) for x in (z, trial))
-        return z, trial, jnp.where(i == 0, after <= 0.25 * before, nearer), g
+        apart, moved = distance(z), jnp.linalg.norm(trial - z, axis=1)
+        arrived = (jnp.max(jnp.abs(g), axis=1) <= tol) & (apart <= 2 * (moved + point.radius))
+        near &= (i > 0) | (apart <= point.radius) | (distance(trial) <= 0.25 * apart)
+        return i + 1, trial, near, near & arrived
 
-    carry = (start, start, jnp.zeros(start.shape[:1], bool), jnp.zeros_like(start))
-    end, trial, nearer, g = jax.lax.fori_loop(0, _NEWTON + 1, step, carry)
-    return end, trial - end, nearer, g
+    def unfinished(carry):
+        i, _, near, arrived = carry
+        return (i <= _NEWTON) & jnp.any(near & ~arrived)
+
+    near = jnp.ones(start.shape[:1], bool)
+    return jax.lax.while_loop(unfinished, step, (0, start, near, ~near))[3]
 
 
 def _certify(

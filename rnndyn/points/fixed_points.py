@@ -14,7 +14,7 @@ from rnndyn.maps import Map
 from rnndyn.points import dense, fpf
 from rnndyn.points.certify import Certified, Kind, certify, undecided
 from rnndyn.points.fpf import FixedPointFinderPoints
-from rnndyn.points.solver import Descent, begin, descend, evaluate, relax
+from rnndyn.points.solver import FEW, Descent, begin, descend, evaluate, relax
 
 DEFAULT_TOL = 1000  # multiple of eps; the search always goes on to this where it can
 INNER = 16  # inner iterations of a step before the last round
@@ -309,7 +309,8 @@ def _rest(
     """The last round, on q itself and in full precision, after which every row is decided."""
     descent = dataclasses.replace(begin(now.table.z), steps=now.descent.steps)
     inner = jnp.minimum(2 * starts.shape[1], 2 * INNER)
-    descent = descend(map_, descent, now.pending, goal, max_steps, inner, jnp.asarray(False))
+    scaled = jnp.asarray(False)
+    descent = descend(map_, descent, now.pending, goal, max_steps, inner, scaled, lanes=FEW)
     return _judge(map_, now, descent, descent.z, max_steps, tol, final=True)
 
 

@@ -59,7 +59,8 @@ def _half(z: jax.Array) -> jax.Array:
     """z to half its digits, in units of a power of two that its largest component sets."""
     size = jnp.maximum(1, jnp.max(jnp.abs(z), initial=0))
     unit = jnp.exp2(jnp.ceil(jnp.log2(size)) - jnp.finfo(z.dtype).nmant // 2)
-    return jnp.round(z / unit) * unit
+    short = jnp.round(z / unit) * unit
+    return jnp.where(short == 0, 0, short)  # and never -0
 
 
 def finite(at: Local) -> jax.Array:

@@ -25,15 +25,19 @@ import numpy as np
 
 from rnndyn.core.pytree import pytree
 from rnndyn.core.status import Status
+from rnndyn.core.trace import INLINED, bind, follow, inner
 from rnndyn.maps import Map
 
 LANES = 32  # starts that advance together: few, so that their derivatives stay in the cache
+FEW = 8  # where few starts are left
 _UNFINISHED = 1  # in place of a status code
 SLOW = 2  # so is this: in _WINDOW steps q did not fall to _PROGRESS of what it was
 _WINDOW = 16
 _PROGRESS = 0.1
 _PROBES = 8  # random vectors that measure the rows of A, to about a third of their length
 _SHORTEST = 1e-3  # rows count as at least that long
+_OPENED = INLINED - {"custom_jvp_call"}  # whose derivative is kept
+_MATRIX_VECTOR = (((1,), (0,)), ((), ()))
 _SHRINK, _GROWTH = 0.3, 16.0  # of the damping: least factor of a good step, factor of a rejected
 
 
@@ -66,6 +70,32 @@ def evaluate(map_: Map, z: jax.Array) -> jax.Array:
     return map_(z)
 
 
+@jax.jit
+def evaluate_rows(map_: Map, z: jax.Array) -> jax.Array:
+    """F of each row of z.
+
+    Products of a matrix and a vector are traced vector first. `jax.vmap` of W @ z gives one column
+    a row, and its transpose contracts the first axis of both operands, for which XLA has no fast
+    kernel on CPU; vector first, both are row by row.
+    """
+    row = jax.ShapeDtypeStruct(z.shape[1:], z.dtype)
+    closed = jax.make_jaxpr(lambda map_, z: map_(z))(map_, row)
+    given = jax.tree.leaves(map_)
+    evaluated = lambda z: follow(closed.jaxpr, closed.consts, [*given, z], _vector_first)[0]  # noqa: E731
+    return jax.vmap(evaluated)(z)
+
+
+def _vector_first(eqn: Any, read: list[Any]) -> list[Any]:
+    if eqn.primitive.name in _OPENED:
+        return follow(inner(eqn).jaxpr, inner(eqn).consts, read, _vector_first)
+    product = eqn.primitive is jax.lax.dot_general_p
+    if product and eqn.params["dimension_numbers"] == _MATRIX_VECTOR and read[1].ndim == 1:
+        precision, kind = eqn.params["precision"], eqn.params["preferred_element_type"]
+        a, v, axes = *read, (((0,), (1,)), ((), ()))
+        return [jax.lax.dot_general(v, a, axes, precision, kind)]
+    return bind(eqn, read)
+
+
 def descend(
     map_: Map,
     now: Descent,
@@ -74,6 +104,8 @@ def descend(
     max_steps: jax.Array,
     inner: jax.Array,
     scaled: jax.Array,
+    *,
+    lanes: int = LANES,
 ) -> Descent:
     """Lower the speed q of the pending rows until their residual is at most `goal`, or it cannot.
 
@@ -89,6 +121,8 @@ def descend(
         Budget of each start, and of the inner iterations of each step.
     scaled : jax.Array, scalar, bool
         Whether G is measured by the rows of A instead of by q. Minima of q need False.
+    lanes : int
+        Starts that advance together.
 
     Returns
     -------
@@ -99,7 +133,7 @@ def descend(
     n, d = now.z.shape
     if n == 0 or d == 0:
         return dataclasses.replace(now, status=jnp.zeros((n,), jnp.int32))
-    width = min(n, LANES)
+    width = min(n, lanes)
 
     def sweep(table):
         waiting = table.status == _UNFINISHED
@@ -109,12 +143,12 @@ def descend(
             first, table = carry
             places = first + jnp.arange(width)
             rows = jnp.where(places < count, queue[jnp.minimum(places, n - 1)], n)
-            lanes = jax.tree.map(lambda a: a.at[rows].get(mode="clip"), table)
-            status = jnp.where(rows < n, lanes.status, Status.CONVERGED).astype(jnp.int32)
-            lanes = dataclasses.replace(lanes, status=status)
-            lanes = _advance(map_, lanes, goal, max_steps, inner, scaled)
+            moving = jax.tree.map(lambda a: a.at[rows].get(mode="clip"), table)
+            status = jnp.where(rows < n, moving.status, Status.CONVERGED).astype(jnp.int32)
+            moving = dataclasses.replace(moving, status=status)
+            moving = _advance(map_, moving, goal, max_steps, inner, scaled)
             put = lambda a, b: a.at[rows].set(b, mode="drop")  # noqa: E731
-            return first + width, jax.tree.map(put, table, lanes)
+            return first + width, jax.tree.map(put, table, moving)
 
         return jax.lax.while_loop(lambda c: c[0] < count, block, (0 * count, table))[1]
 
@@ -209,7 +243,7 @@ def _settle(
 
 
 def _defect(map_: Map, z: jax.Array) -> jax.Array:
-    return jax.vmap(evaluate, (None, 0))(map_, z) - z
+    return evaluate_rows(map_, z) - z
 
 
 def _row_weights(

@@ -1,5 +1,7 @@
 """Newton steps at a root with one inverse: where they end, to the last bit."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,19 +35,25 @@ def test_a_root_has_the_same_bits_from_wherever_it_was_reached():
     assert all(bool(isolated) for _, _, isolated in reached)
     assert np.max(np.abs(ends[0] - near)) <= tol("root")
     assert np.array_equal(ends, np.broadcast_to(ends[0], ends.shape))
+    zero = approach(map_, jnp.array([-1e-13, 1e-13]), MOVABLE)[0]
+    assert np.array_equal(zero, [0, 0]) and not np.any(np.signbit(zero))
     assert len({float(at.smallest.value) for _, at, _ in reached}) == 1
 
 
 def test_points_are_chased_to_a_root_with_its_inverse():
-    """On an affine map the first step ends at the root, and at no other point."""
+    """On an affine map the first step ends at the root, from anywhere, and at no other point."""
     matrix, shift, map_ = affine(SIZE)
     root = np.linalg.solve(np.eye(SIZE) - matrix, shift)
     inverse = jnp.asarray(np.linalg.inv(matrix - np.eye(SIZE)))
-    start = jnp.asarray(root + np.random.default_rng(1).standard_normal((3, SIZE)))
-    end, last, nearer, g = certify._chase(map_, start, jnp.asarray(root), inverse)
-    assert np.allclose(end, root[None], rtol=0, atol=tol("root"))
-    assert bool(jnp.all(nearer))
-    for small in (last, g):
-        assert np.max(np.abs(small)) <= tol("root")
-    nearer = certify._chase(map_, start, jnp.asarray(root + 9.0), inverse)[2]
-    assert not bool(jnp.any(nearer))
+    start = root + np.random.default_rng(1).standard_normal((3, SIZE))
+    start[1] = np.nan
+
+    def reached(z, inverse=inverse):
+        there = certify.undecided(jnp.asarray(z)[None])
+        point = jax.tree.map(lambda leaf: leaf[0], there)
+        point = dataclasses.replace(point, radius=jnp.asarray(1e-14))
+        limit = jnp.asarray(tol("root"))
+        return certify._chase(map_, jnp.asarray(start), point, inverse, limit).tolist()
+
+    assert reached(root) == [True, False, True]
+    assert reached(root, inverse.T) == reached(root + 9.0) == [False] * 3
