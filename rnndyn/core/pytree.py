@@ -39,7 +39,7 @@ def pytree(cls: type[T]) -> type[T]:
     another value means another trace. At the prompt it shows a summary, not its numbers.
     """
     if "__repr__" not in vars(cls):
-        cls.__repr__ = summary
+        cls.__repr__ = summary  # pyright: ignore[reportAttributeAccessIssue]
     made = dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)(cls)
     return jax.tree_util.register_dataclass(made)
 

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from rnndyn.core.status import Status
 
@@ -88,7 +89,7 @@ def _numbers(value: Any) -> np.ndarray | None:
     """The numbers on the host; None if they are not there to be looked at."""
     if isinstance(value, np.ndarray | np.generic):
         return np.asarray(value)
-    hidden = isinstance(value, jax.core.Tracer | jax.ShapeDtypeStruct)
+    hidden = isinstance(value, Tracer | jax.ShapeDtypeStruct)
     if hidden or not isinstance(value, jax.Array) or value.is_deleted():
         return None
     if not value.is_fully_addressable or jnp.issubdtype(value.dtype, jax.dtypes.prng_key):

@@ -68,7 +68,8 @@ def inverse(a: jax.Array) -> Inverse:
 @jax.custom_batching.sequential_vmap
 def modes(a: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Eigenvalues (d,), left and right eigenvectors (d, d) of one matrix; no derivative."""
-    return tuple(jax.lax.linalg.eig(a))
+    values, left, right = jax.lax.linalg.eig(a)
+    return values, left, right
 
 
 @jax.custom_batching.sequential_vmap

@@ -78,5 +78,5 @@ def test_keys_and_cells_in_the_wrong_place():
     map_, starts = rd.maps.henon(), jnp.zeros((2, 2))
     with pytest.raises(TypeError, match="^`key`: expected one random key of JAX, got 0; pass jax"):
         rd.search(map_, starts, key=0)
-    with pytest.raises(TypeError, match="^`map_`: expected a Map, got Vanilla.*hold a cell by"):
+    with pytest.raises(TypeError, match="^`map_`: expected a Map, got a Vanilla.*hold a cell by"):
         rd.search(rd.cells.Vanilla(2, 2), starts, key=jax.random.key(0))

@@ -290,14 +290,14 @@ def test_bad_input():
 def test_states_of_another_map_and_what_is_no_map(call):
     with pytest.raises(ValueError, match=r"^`F\(z\)`: expected shape \(3,\), got \(2,\); `.*flat"):
         call(rd.maps.henon(), jnp.zeros((1, 3)))
-    with pytest.raises(TypeError, match="^`map_`: expected a Map, got Vanilla.*hold a cell by"):
+    with pytest.raises(TypeError, match="^`map_`: expected a Map, got a Vanilla.*hold a cell by"):
         call(rd.cells.Vanilla(2, 3), jnp.zeros((1, 3)))
 
 
 def test_the_input_jacobian_is_of_a_held_cell_at_its_states():
     cell = rd.cells.Vanilla(2, 3)
     quiet = rd.hold(cell, cell.init(jax.random.key(0)), jnp.zeros(2))
-    with pytest.raises(TypeError, match="^`map_`: expected a Map, got Vanilla"):
+    with pytest.raises(TypeError, match="^`map_`: expected a Map, got a Vanilla"):
         rd.input_jacobian(cell, jnp.zeros((1, 3)))
     with pytest.raises(TypeError, match="^`z`: expected real floating-point values, got dtype int"):
         rd.input_jacobian(quiet, jnp.zeros((1, 3), int))

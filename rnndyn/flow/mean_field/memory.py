@@ -96,7 +96,7 @@ def _lstm(gain, s2, bias, key, units, steps) -> MeanField:
         products=jnp.stack([jnp.full_like(s2, 0.25), jnp.zeros_like(s2)]),
     )
     pushes = jnp.zeros((_AGES - 1, units), s2.dtype)
-    step = lambda carry, key: _respond(gain, s2, bias, *carry, key)  # noqa: E731
+    step = lambda carry, key: _respond(gain, s2, bias, carry, key)  # noqa: E731
     _, (found, responses) = jax.lax.scan(step, (start, pushes), jax.random.split(key, steps))
     last = jax.tree.map(lambda leaf: jnp.mean(leaf[steps // 2 :], axis=0), found)
     before, after = found[0][steps // 2 : 3 * steps // 4], found[0][3 * steps // 4 :]
@@ -115,8 +115,9 @@ def _lstm(gain, s2, bias, key, units, steps) -> MeanField:
     return MeanField(*(jnp.where(good, number, jnp.nan) for number in numbers), status=status)
 
 
-def _respond(gain, s2, bias, units, pushes, key):
+def _respond(gain, s2, bias, carry, key):
     """One step of the units, and what each unit's c_2 keeps of a push to E[h_1 h_2], by age."""
+    units, pushes = carry
     push = jax.tree.map(jnp.zeros_like, units)
     push = push._replace(products=push.products.at[1].set(1))
     follow = lambda units: _advance(gain, s2, bias, units, key)  # noqa: E731
