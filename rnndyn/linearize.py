@@ -20,7 +20,7 @@ from rnndyn.core import validation
 from rnndyn.core.dependence import dependence
 from rnndyn.core.pytree import flatten, pytree, static
 from rnndyn.core.split import Layout, Split, times_transposed
-from rnndyn.maps import Map
+from rnndyn.maps import Map, require_states
 from rnndyn.simulate import CellStep, Trajectory
 
 DENSE_BUDGET = 2**31  # bytes of Jacobians above which `linearize` stays matrix-free
@@ -364,6 +364,7 @@ def _along_orbit(map_: Map, points: jax.Array) -> MatrixFree:
     if points.shape[0] == 0:
         advice = "an orbit has at least its start"
         raise ValueError(validation.sentence("points", "shape (T + 1, d)", "(0, d)", advice))
+    require_states("points", points, map_)
     hidden = tuple(range(points.shape[1]))
     return MatrixFree(hidden, _map_step, map_, (points[:-1], None))
 

@@ -232,6 +232,12 @@ def test_misuse_says_what_to_do(params, run):
         ),
         (
             ValueError,
+            lambda: rd.linearize(rd.maps.henon(), jnp.zeros((4, 3))),
+            "`F(z)`: expected shape (3,), got (2,); "
+            "`points` must hold flat states of this map (rd.flatten, rd.sample_states).",
+        ),
+        (
+            ValueError,
             lambda: rd.linearize(rd.maps.henon(), jnp.zeros(2)),
             "`points`: expected shape (T + 1, d), got (2,); pass the points of rd.orbit.",
         ),

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from rnndyn.core import validation
 from rnndyn.core.pytree import pytree, static
@@ -176,6 +177,7 @@ def lyapunov_spectrum(
     lengths, window = plan(lin.steps, warmup, window, resume)
     source = flags.Stored(lin, bool(adjoint))
     require_frame(resume, lin.size, 0 if isinstance(lin, Diagonal) else k, lin.dtype)
+    require_tol(tol)
     return _stored(source, resume, tol, lengths, k, window)
 
 
@@ -216,12 +218,19 @@ def plan(
     return (*head, *[window] * (counted // window)), window
 
 
+def require_tol(tol: float | jax.Array | None) -> None:
+    """Raise unless the tolerance of the frames is at least 0; what is traced passes."""
+    if tol is not None and not isinstance(tol, Tracer):
+        advice = "an error per step, for example 1e-9; 0 for QR at every step"
+        validation.require_range("tol", tol, 0.0, float("inf"), advice)
+
+
 def require_frame(resume: LyapunovCheckpoint | None, size: int, k: int, dtype: Any) -> None:
     """Raise unless a checkpoint's frame has the shape and dtype that this run needs."""
     if resume is None:
         return
-    frame = resume.carry.frame
     advice = "go on with a run of the same cell or map and the same k"
+    frame = resume.carry.frame
     validation.require_shape("resume.carry.frame", frame, (size, k), advice)
     validation.require_same_dtype("resume.carry.frame", frame, "the run", dtype)
 
@@ -287,14 +296,14 @@ def summary(
         standard_error=_standard_error(windows, annihilated),
         error=jnp.where(annihilated & (rounding < jnp.inf), jnp.zeros_like(rounding), rounding),
         windows=windows,
-        kaplan_yorke=kaplan_yorke(exponents),
+        kaplan_yorke=kaplan_yorke(exponents, error=rounding),
         entropy=jnp.sum(jnp.where(exponents < 0, jnp.zeros_like(exponents), exponents)),
         status=jnp.where(carry.finite, jnp.int32(Status.CONVERGED), jnp.int32(Status.NONFINITE)),
         checkpoint=jax.lax.stop_gradient(checkpoint),
     )
 
 
-def kaplan_yorke(exponents: jax.Array) -> jax.Array:
+def kaplan_yorke(exponents: jax.Array, *, error: jax.Array | float = 0.0) -> jax.Array:
     """The Kaplan-Yorke dimension j + (l_1 + ... + l_j)/|l_{j+1}|, j the last sum >= 0.
 
     Kaplan & Yorke 1979. 0 if the first exponent is negative; k if no sum is.
@@ -302,7 +311,10 @@ def kaplan_yorke(exponents: jax.Array) -> jax.Array:
     Parameters
     ----------
     exponents : jax.Array, shape (k,)
-        Descending.
+        In any order.
+    error : jax.Array, shape (k,), or float
+        Of each exponent. A sum that is negative by less than its errors counts as 0, so that
+        exponents that vanish but for rounding (an orthogonal network) have the whole dimension.
 
     Returns
     -------
@@ -319,8 +331,16 @@ def kaplan_yorke(exponents: jax.Array) -> jax.Array:
     validation.require_shape("exponents", exponents, ("k",), "pass one spectrum, descending")
     validation.require_real("exponents", exponents)
     k = exponents.shape[0]
-    sums = jnp.concatenate([jnp.zeros((1,), exponents.dtype), jnp.cumsum(exponents)])
-    j = jnp.sum(jnp.cumprod(sums >= 0)) - 1  # sums rise, then fall: the first negative one ends
+    validation.require_range("len(exponents)", k, 1, float("inf"), "pass one exponent at least")
+    order = jnp.argsort(-exponents)
+    exponents = exponents[order]
+    slack = jnp.broadcast_to(jnp.asarray(error, exponents.dtype), (k,))[order]
+    slack = jnp.where(jnp.isfinite(slack), slack, 0)
+    start = jnp.zeros((1,), exponents.dtype)
+    sums = jnp.concatenate([start, jnp.cumsum(exponents)])
+    slack = jnp.concatenate([start, jnp.cumsum(jax.lax.stop_gradient(slack))])
+    j = jnp.sum(jnp.cumprod(sums >= -slack)) - 1  # they rise, then fall: the first below ends
+    sums = jnp.maximum(sums, 0)
     following = jnp.abs(exponents[jnp.minimum(j, k - 1)])
     whole = (j == k) | (following == 0)
     fraction = jnp.where(whole, 0, sums[j] / jnp.where(whole, 1, following))

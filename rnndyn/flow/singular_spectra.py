@@ -173,10 +173,11 @@ def _singular_spectra(
 def _spread(swept: Sweep, values: jax.Array) -> jax.Array:
     """The rounding of rows as it shows in values: a value mixes rows of about its own size.
 
-    A pivot that is zero but for rounding has none where the rank says that there is one.
+    A pivot that is zero but for rounding has none, where there are more rows than the rank.
     """
-    scale = jnp.where(jnp.any(swept.factor.rows != 0, axis=1), swept.factor.scale, -jnp.inf)
-    noise = (swept.rank < len(scale)) & (swept.rounding > 0.01)
+    alive = jnp.any(swept.factor.rows != 0, axis=1)
+    scale = jnp.where(alive, swept.factor.scale, -jnp.inf)
+    noise = (jnp.sum(alive) > swept.rank) & (swept.rounding > 0.01)
     apart = jnp.abs(scale[None, :] - values[:, None])
     apart = apart - jnp.min(apart, axis=1, keepdims=True)
     weights = jnp.where((scale > -jnp.inf)[None, :], jnp.exp(-apart), 0)

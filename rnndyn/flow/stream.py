@@ -17,6 +17,7 @@ from rnndyn.flow.lyapunov import (
     plan,
     require_frame,
     require_k,
+    require_tol,
     summary,
 )
 from rnndyn.linearize import MatrixFree
@@ -154,6 +155,7 @@ def lyapunov_stream(
     k = require_k(k, first.shape[0])
     lengths, window = plan(steps, warmup, window, resume)
     require_frame(resume, first.shape[0], k, first.dtype)
+    require_tol(tol)
     return _stream(source, position, resume, tol, lengths, k, window)
 
 

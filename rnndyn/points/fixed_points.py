@@ -10,7 +10,7 @@ from jax.core import Tracer
 
 from rnndyn.core import validation
 from rnndyn.core.pytree import coded, pytree
-from rnndyn.maps import Map
+from rnndyn.maps import Map, require_map
 from rnndyn.points import dense, fpf
 from rnndyn.points.certify import Certified, Kind, certify, undecided
 from rnndyn.points.fpf import FixedPointFinderPoints
@@ -189,6 +189,7 @@ def fixed_points(
     advice = f"pass for example {default:.0e}"
     validation.require_range("tol", tol, 0.0, float("inf"), advice, open_low=True, open_high=True)
     max_steps = validation.require_int("max_steps", max_steps, 0, "0 only judges the starts")
+    require_map(map_)
     _require_endomorphism(map_, starts)
     goal = jnp.asarray(min(tol, default), starts.dtype)
     given = (map_, starts, jnp.asarray(tol, starts.dtype), goal, max_steps)

@@ -115,11 +115,26 @@ def test_theory_of_random_tanh_networks():
         ([0.41922, -1.62319], 1.2582692),
         ([0.0, -1.0], 1.0),
         ([1.0, -math.inf], 1.0),
+        ([-1.0, 0.5], 1.5),
     ],
 )
 def test_kaplan_yorke(exponents, dimension):
     """Kaplan & Yorke 1979, with none, all and just one of the sums negative."""
     np.testing.assert_allclose(kaplan_yorke(jnp.array(exponents)), dimension, rtol=1e-6)
+    shifted = kaplan_yorke(
+        jnp.array(exponents), error=jnp.array([0.0, math.inf, 0.0, 0.0])[: len(exponents)]
+    )
+    np.testing.assert_allclose(shifted, dimension, rtol=1e-6)  # an unknown error excuses nothing
+
+
+def test_kaplan_yorke_of_an_orthogonal_network_is_its_size():
+    """All exponents vanish but for rounding, which their error says."""
+    w = np.linalg.qr(np.random.default_rng(0).normal(size=(9, 9)))[0]
+    found = lyapunov_spectrum(from_jacobians(jnp.broadcast_to(jnp.asarray(w), (200, 9, 9))))
+    assert float(found.exponents.sum()) != 0 and float(found.kaplan_yorke) == 9
+    assert kaplan_yorke(jnp.array([-1e-3, -1.0]), error=1e-4) == 0
+    with pytest.raises(ValueError, match="^`len.exponents.`: expected a number in .1, inf., got 0"):
+        kaplan_yorke(jnp.zeros(0))
 
 
 def test_dense_equals_matrix_free_and_turned_coordinates():
@@ -191,6 +206,10 @@ def test_a_bad_item_of_a_batch_stays_alone():
          "z has d = 2 coordinates, so 1 to 2 exponents exist."),
         (5, {"warmup": 5}, "`warmup`: expected a number in [0, 4], got 5; "
          "this run has T = 5 steps, and one at least must remain."),
+        (5, {"tol": -1.0}, "`tol`: expected a number in [0, inf], got -1.0; "
+         "an error per step, for example 1e-9; 0 for QR at every step."),
+        (5, {"tol": math.nan}, "`tol`: expected a number in [0, inf], got nan; "
+         "an error per step, for example 1e-9; 0 for QR at every step."),
     ],
 )  # fmt: skip
 def test_misuse(steps, options, sentence):

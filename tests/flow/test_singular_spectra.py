@@ -129,6 +129,20 @@ def test_the_error_knows_directions_that_change_their_order(spread):
     assert np.all(found.error[0] < 1) and (spread > 1 or np.all(found.error < 1))
 
 
+def test_a_row_below_the_noise_of_its_matrix_is_told():
+    """Two rows of seven that are parallel in float32, beside rows of zeros: no digit is left."""
+    rng = np.random.default_rng(0)
+    a = np.zeros((11, 11), np.float32)
+    a[0, :7] = 1e-3 * rng.normal(size=7)
+    a[7, :7] = [*(0.18 * a[0, :2]), *(0.05 * rng.normal(size=5))]
+    a[range(2, 7), range(2, 7)] = 0.9
+    found = rd.singular_spectra(rd.Linearization.from_jacobians(jnp.asarray(a)[None]), lags=(1,))
+    exact = np.log(np.linalg.svd(a.astype(float), compute_uv=False)[:7])
+    off = np.abs(np.asarray(found.log_values[0, :7], float) - exact)
+    assert off[6] > 0.1 and np.all(off <= np.asarray(found.error[0, :7]))
+    assert np.all(np.isneginf(found.log_values[0, 7:])) and np.all(found.error[0, 7:] == 0)
+
+
 def test_lapack_and_rotations_agree():
     """At once for short products, in windows for long ones; never rotations, which are slow."""
     lin = from_jacobians(jnp.asarray(gaussian(12, 300, 40, 40)))

@@ -211,6 +211,11 @@ def test_bad_input(starts, options, message):
     assert str(caught.value) == message
 
 
+def test_a_cell_is_no_map():
+    with pytest.raises(TypeError, match="^`map_`: expected a Map, got a LSTM; .*hold a cell by"):
+        fixed_points(rd.cells.LSTM(1, 2), jnp.zeros((3, 4)))
+
+
 def test_map_that_changes_the_size():
     with pytest.raises(ValueError, match=r"`F\(z\)`: expected shape \(2,\), got \(1,\); starts"):
         fixed_points(rd.Map(lambda z, _: z[:1]), jnp.zeros((3, 2)))
