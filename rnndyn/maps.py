@@ -205,14 +205,15 @@ def require_states(name: str, z: jax.Array, map_: Any) -> None:
     """Raise unless `map_` is a Map that sends vectors like the rows of z to vectors like them."""
     require_map(map_)
     row = jax.ShapeDtypeStruct(z.shape[-1:], z.dtype)
-    image = jax.eval_shape(_image, map_, row)
-    advice = f"`{name}` must hold flat states of this map (rd.flatten, rd.sample_states)"
+    image = jax.eval_shape(evaluate, map_, row)
+    advice = f"{name} must be flat states of this map (rd.flatten, rd.sample_states)"
     validation.require_shape("F(z)", image, row.shape, advice)
     validation.require_same_dtype(name, z, "F(z)", image.dtype)
 
 
 @jax.jit
-def _image(map_: Map, z: jax.Array) -> jax.Array:
+def evaluate(map_: Map, z: jax.Array) -> jax.Array:
+    """F(z). As a jitted function it is traced once however often an analysis mentions it."""
     return map_(z)
 
 

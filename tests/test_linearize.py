@@ -234,7 +234,7 @@ def test_misuse_says_what_to_do(params, run):
             ValueError,
             lambda: rd.linearize(rd.maps.henon(), jnp.zeros((4, 3))),
             "`F(z)`: expected shape (3,), got (2,); "
-            "`points` must hold flat states of this map (rd.flatten, rd.sample_states).",
+            "points must be flat states of this map (rd.flatten, rd.sample_states).",
         ),
         (
             ValueError,

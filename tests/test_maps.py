@@ -216,7 +216,7 @@ def test_a_rule_may_have_more_arguments_with_defaults():
         ),
         (
             lambda: rd.orbit(rd.maps.henon(), jnp.zeros(3), 2),
-            "`F(z)`: expected shape (3,), got (2,); `z0` must hold flat states of this map",
+            "`F(z)`: expected shape (3,), got (2,); z0 must be flat states of this map",
         ),
     ],
 )

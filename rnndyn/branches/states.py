@@ -8,8 +8,7 @@ import numpy as np
 from rnndyn.branches.events import Event
 from rnndyn.core import validation
 from rnndyn.core.dependence import dependence
-from rnndyn.maps import Map, require_map
-from rnndyn.points.solver import evaluate
+from rnndyn.maps import Map, evaluate, require_map
 
 FLAT = "is a flat vector of the state, rd.flatten(state)"
 

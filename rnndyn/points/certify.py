@@ -13,10 +13,10 @@ import numpy as np
 
 from rnndyn.core.pytree import coded, pytree
 from rnndyn.core.status import Status
-from rnndyn.maps import Map
+from rnndyn.maps import Map, evaluate
 from rnndyn.points import dense, local
 from rnndyn.points.local import Local
-from rnndyn.points.solver import SLOW, evaluate, evaluate_rows
+from rnndyn.points.solver import SLOW, evaluate_rows
 
 _PLATEAU = 64.0  # a degenerate root reaches as far as the residual stays below this multiple
 _NEWTON = 5  # Newton steps with the inverse at the root: from half way, 2^-32, and one to spare

@@ -10,11 +10,11 @@ from jax.core import Tracer
 
 from rnndyn.core import validation
 from rnndyn.core.pytree import coded, pytree
-from rnndyn.maps import Map, require_map
+from rnndyn.maps import Map, evaluate, require_states
 from rnndyn.points import dense, fpf
 from rnndyn.points.certify import Certified, Kind, certify, undecided
 from rnndyn.points.fpf import FixedPointFinderPoints
-from rnndyn.points.solver import FEW, Descent, begin, descend, evaluate, relax
+from rnndyn.points.solver import FEW, Descent, begin, descend, relax
 
 DEFAULT_TOL = 1000  # multiple of eps; the search always goes on to this where it can
 INNER = 16  # inner iterations of a step before the last round
@@ -189,8 +189,7 @@ def fixed_points(
     advice = f"pass for example {default:.0e}"
     validation.require_range("tol", tol, 0.0, float("inf"), advice, open_low=True, open_high=True)
     max_steps = validation.require_int("max_steps", max_steps, 0, "0 only judges the starts")
-    require_map(map_)
-    _require_endomorphism(map_, starts)
+    require_states("starts", starts, map_)
     goal = jnp.asarray(min(tol, default), starts.dtype)
     given = (map_, starts, jnp.asarray(tol, starts.dtype), goal, max_steps)
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(given)):
@@ -356,12 +355,3 @@ def _(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
 
     right = jnp.where(root, -change, 0)
     return z, jax.lax.custom_linear_solve(defect, right, solve, transpose_solve=solve)
-
-
-def _require_endomorphism(map_: Map, starts: jax.Array) -> None:
-    """Raise unless the map sends a row of starts to a vector of the same shape and dtype."""
-    row = jax.ShapeDtypeStruct(starts.shape[1:], starts.dtype)
-    image = jax.eval_shape(evaluate, map_, row)
-    advice = "starts must be flat states of this map (rd.flatten, rd.sample_states)"
-    validation.require_shape("F(z)", image, row.shape, advice)
-    validation.require_same_dtype("starts", starts, "F(z)", image.dtype)

@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from rnndyn.core.pytree import pytree
-from rnndyn.maps import Map
+from rnndyn.maps import Map, evaluate
 from rnndyn.points import dense
-from rnndyn.points.solver import evaluate
 
 _REGULAR = 8  # multiple of d eps |J| below which a singular value counts as zero
 _NOISE = 4  # multiple of eps max(1, |z|) to which F(z) - z is known

@@ -14,9 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from rnndyn.core.pytree import specification
-from rnndyn.maps import Map
+from rnndyn.maps import Map, evaluate
 from rnndyn.points import dense
-from rnndyn.points.solver import evaluate
 
 
 @specification

@@ -65,12 +65,6 @@ class Descent:
 
 
 @jax.jit
-def evaluate(map_: Map, z: jax.Array) -> jax.Array:
-    """F(z). As a jitted function it is traced once however often an analysis mentions it."""
-    return map_(z)
-
-
-@jax.jit
 def evaluate_rows(map_: Map, z: jax.Array) -> jax.Array:
     """F of each row of z.
 

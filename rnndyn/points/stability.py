@@ -71,8 +71,8 @@ class Stability:
         on the factor max_n |J^n| by which a perturbation of a stable point can grow before it
         decays; infinite where unstable_dim > 0, NaN unless computed (`resolvent`).
     distance_to_instability : jax.Array, shape (m,)
-        An upper bound on the smallest complex change of J (spectral norm) that puts an eigenvalue
-        on the unit circle; NaN unless computed (`resolvent`).
+        The smallest complex change of J (spectral norm) that puts an eigenvalue on the unit
+        circle; NaN unless computed (`resolvent`).
     status : jax.Array, shape (m,), int
         0: computed. -3: z or J is not finite, or the eigensolver failed.
     """
