@@ -10,6 +10,7 @@ import enum
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from rnndyn.core.pytree import coded, pytree
 from rnndyn.core.status import Status
@@ -22,6 +23,7 @@ _PLATEAU = 64.0  # a degenerate root reaches as far as the residual stays below 
 _NEWTON = 5  # Newton steps with the inverse at the root: from half way, 2^-32, and one to spare
 _FOLLOWERS = 64  # points brought to a root together
 _FAILURES = 16  # points that are no isolated root after which a round that may fail ends
+_PENDING = -1  # in place of the row that leads
 _MINIMISING = 20  # most Newton steps on the gradient of q
 
 
@@ -68,16 +70,16 @@ def undecided(z: jax.Array) -> Certified:
     return Certified(z, nan, nan, zero, none, nan, zero, nan, nan, zero)
 
 
+@jax.jit
 def certify(
     map_: Map,
     table: Certified,
     pending: jax.Array,
     movable: jax.Array,
     tol: jax.Array,
-    *,
-    final: bool,
-) -> tuple[Certified, jax.Array]:
-    """Say what the pending points are, and polish roots to rounding.
+    final: jax.Array,
+) -> tuple[Certified, jax.Array, jax.Array]:
+    """Say which of the pending points are isolated roots, and polish those to rounding.
 
     The point of least residual goes first. Where it is an isolated root, every pending point that
     Newton steps with the inverse at that root lead to it becomes that root, bit for bit: the first
@@ -93,39 +95,52 @@ def certify(
     movable : jax.Array, scalar, bool
         Whether points may be polished.
     tol : jax.Array, scalar
-    final : bool
-        Whether everything must be decided; otherwise only isolated roots are.
+    final : jax.Array, scalar, bool
+        Whether every point must be looked at; otherwise some failures end the search for roots.
 
     Returns
     -------
-    tuple of Certified and jax.Array
-        The rows, and which of them are still pending.
+    table : Certified
+    pending : jax.Array, shape (n,), bool
+        Which of the rows are still to be decided: those that are no isolated roots, after the
+        final round only those that `describe` can say more of.
+    left : jax.Array, scalar, int
+        Their number.
     """
     if table.z.shape[0] == 0:
-        return table, pending
+        return table, pending, jnp.sum(pending)
     g = evaluate_rows(map_, table.z) - table.z
     residual = jnp.max(jnp.abs(g), axis=1, initial=0)
     most = jnp.finfo(residual.dtype).max
     rank, key = (jnp.where(jnp.isfinite(a), a, most) for a in (residual, _fingerprint(table.z)))
+    rows = jnp.arange(len(rank), dtype=jnp.int32)
 
     def undone(carry):
         _, _, todo, failures = carry
-        return jnp.any(todo) & (jnp.asarray(final) | (failures < _FAILURES))
+        return jnp.any(todo) & (final | (failures < _FAILURES))
 
     def lead(carry):
-        table, pending, todo, failures = carry
+        table, leader, todo, failures = carry
         best = jnp.min(jnp.where(todo, rank, jnp.inf))
         i = jnp.argmin(jnp.where(todo & (rank == best), key, jnp.inf))
-        point, inverse = _certify(map_, table.z[i], table.status[i], movable, tol, final)
+        point, inverse = _certify(map_, table.z[i], table.status[i], movable, tol)
         root = point.kind == Kind.ROOT
         settled = final | root
-        table = jax.tree.map(lambda a, x: a.at[i].set(jnp.where(settled, x, a[i])), table, point)
-        pending, todo = pending.at[i].set(pending[i] & ~settled), todo.at[i].set(False)
-        table, pending = _follow(map_, table, pending, point, inverse, root & movable, tol)
-        return table, pending, todo & pending, failures + (~root).astype(jnp.int32)
+        kept = dataclasses.replace(point, z=jnp.where(settled, point.z, table.z[i]))
+        table = jax.tree.map(lambda a, x: lax.dynamic_update_index_in_dim(a, x, i, 0), table, kept)
+        leader = leader.at[i].set(jnp.where(settled, rows[i], _PENDING))
+        leader = _follow(map_, table.z, leader, i, point, inverse, root & movable, tol)
+        todo = todo.at[i].set(False)
+        return table, leader, todo & (leader == _PENDING), failures + (~root).astype(jnp.int32)
 
-    carry = (table, pending, pending, jnp.int32(0))
-    return jax.lax.while_loop(undone, lead, carry)[:2]
+    carry = (table, jnp.where(pending, _PENDING, rows), pending, jnp.int32(0))
+    table, leader, _, _ = jax.lax.while_loop(undone, lead, carry)
+    waiting = leader == _PENDING
+    leader = jnp.where(waiting, rows, leader)
+    table = jax.tree.map(lambda a: a[leader], table)
+    unclear = (table.kind == Kind.DEGENERATE) | (table.status == Status.STATIONARY)
+    pending = jnp.where(final, pending & unclear & (table.kind != Kind.ROOT), waiting)
+    return table, pending, jnp.sum(pending)
 
 
 def _fingerprint(z: jax.Array) -> jax.Array:
@@ -136,31 +151,29 @@ def _fingerprint(z: jax.Array) -> jax.Array:
 
 def _follow(
     map_: Map,
-    table: Certified,
-    pending: jax.Array,
+    z: jax.Array,
+    leader: jax.Array,
+    i: jax.Array,
     point: Certified,
     inverse: jax.Array,
     more: jax.Array,
     tol: jax.Array,
-) -> tuple[Certified, jax.Array]:
-    """Bring the pending points near a root to it, a few at a time, the nearest first."""
-    count = min(pending.shape[0], _FOLLOWERS)
-
-    def distance(z):
-        return jnp.linalg.norm(z - point.z[None], axis=1)
+) -> jax.Array:
+    """Bring the pending points near root i to it, a few at a time, the nearest first."""
+    n = len(leader)
+    apart = jnp.linalg.norm(z - point.z[None], axis=1)
+    apart = jnp.where(jnp.isnan(apart), jnp.inf, apart)
 
     def body(carry):
-        table, pending, _ = carry
-        apart = jnp.where(pending, distance(table.z), jnp.inf)
-        rows = jax.lax.top_k(-jnp.where(jnp.isnan(apart), jnp.inf, apart), count)[1]
-        joined = pending[rows] & _chase(map_, table.z[rows], point, inverse, tol)
-        target = jnp.where(joined, rows, pending.shape[0])
-        shared = jax.tree.map(lambda x: jnp.broadcast_to(x, (count,) + x.shape), point)
-        table = jax.tree.map(lambda a, x: a.at[target].set(x, mode="drop"), table, shared)
-        pending = pending.at[target].set(False, mode="drop")
-        return table, pending, jnp.any(pending) & jnp.all(joined)
+        leader, _ = carry
+        waiting = leader == _PENDING
+        rows = jax.lax.top_k(jnp.where(waiting, -apart, -jnp.inf), min(n, _FOLLOWERS))[1]
+        joined = waiting[rows] & _chase(map_, z[rows], point, inverse, tol)
+        leader = leader.at[jnp.where(joined, rows, n)].set(i.astype(leader.dtype), mode="drop")
+        return leader, jnp.any(leader == _PENDING) & jnp.all(joined)
 
-    return jax.lax.while_loop(lambda c: c[2], body, (table, pending, more & jnp.any(pending)))[:2]
+    more &= jnp.any(leader == _PENDING)
+    return jax.lax.while_loop(lambda carry: carry[1], body, (leader, more))[0]
 
 
 def _chase(
@@ -194,30 +207,34 @@ def _chase(
 
 
 def _certify(
-    map_: Map, z: jax.Array, status: jax.Array, movable: jax.Array, tol: jax.Array, final: bool
+    map_: Map, z: jax.Array, status: jax.Array, movable: jax.Array, tol: jax.Array
 ) -> tuple[Certified, jax.Array]:
     """One point and the inverse of dF/dz - I there."""
-    if final:
-        z, status = _minimise(map_, z, status, movable)
-
-    end, at, isolated = local.approach(map_, z, movable)
-    point = _measure(map_, end, at, isolated, status, tol)
-    if final:
-        judge = (point.kind != Kind.ROOT) & local.finite(at)
-        point = jax.lax.cond(judge, lambda: _judge(map_, at, point), lambda: point)
-    return point, at.inverse.matrix
+    end, g, at, isolated = local.approach(map_, z, movable)
+    return _measure(map_, end, g, at, isolated, status, tol), at.inverse.matrix
 
 
 def _measure(
-    map_: Map, z: jax.Array, at: Local, isolated: jax.Array, status: jax.Array, tol: jax.Array
+    map_: Map,
+    z: jax.Array,
+    g: jax.Array,
+    at: Local,
+    isolated: jax.Array,
+    status: jax.Array,
+    tol: jax.Array,
 ) -> Certified:
-    """A point that `at` was polished to: a root, degenerate, or none as far as is known."""
-    g = evaluate(map_, z) - z
+    """A point that `at` was polished to: a root, degenerate, or none as far as is known.
+
+    The singular vector of a matrix next to that at z has there the singular value to second order.
+    """
     residual = jnp.max(jnp.abs(g), initial=0)
     converged = residual <= tol
     found = jnp.where(isolated, Kind.ROOT, Kind.DEGENERATE)
-    kind = jnp.where(local.finite(at) & converged, found, Kind.NONE).astype(jnp.int32)
+    kind = jnp.where(at.finite & converged, found, Kind.NONE).astype(jnp.int32)
     root = kind == Kind.ROOT
+    v = at.smallest.right
+    there = jnp.linalg.norm(local.derivative(map_, z, v) - v)
+    least = jnp.where(isolated, there, at.smallest.value)
     even = 1 if z.shape[0] % 2 == 0 else -1
     status = jnp.where(status == SLOW, Status.MAX_STEPS, status)
     return Certified(
@@ -226,12 +243,27 @@ def _measure(
         speed=0.5 * jnp.sum(g * g),
         status=jnp.where(converged, Status.CONVERGED, status).astype(jnp.int32),
         kind=kind,
-        sigma_min=jnp.where(local.finite(at), at.smallest.value, jnp.nan),
+        sigma_min=jnp.where(at.finite, least, jnp.nan),
         index=jnp.where(root, even * at.inverse.sign, 0).astype(jnp.int32),
-        radius=jnp.where(root, local.reach(at), jnp.nan),
+        radius=jnp.where(root, local.reach(at, g), jnp.nan),
         passage=jnp.full_like(residual, jnp.nan),
         nullity=jnp.zeros_like(kind),
     )
+
+
+@jax.jit
+def describe(map_: Map, table: Certified, pending: jax.Array) -> Certified:
+    """What the pending points are, none of which is an isolated root."""
+
+    def judge(carry):
+        table, pending = carry
+        i = jnp.argmax(pending)
+        at = local.linearize(map_, table.z[i])
+        row = _judge(map_, at, jax.tree.map(lambda a: a[i], table))
+        table = jax.tree.map(lambda a, x: lax.dynamic_update_index_in_dim(a, x, i, 0), table, row)
+        return table, pending.at[i].set(False)
+
+    return jax.lax.while_loop(lambda carry: jnp.any(carry[1]), judge, (table, pending))[0]
 
 
 def _judge(map_: Map, at: Local, point: Certified) -> Certified:
@@ -239,7 +271,8 @@ def _judge(map_: Map, at: Local, point: Certified) -> Certified:
     degenerate = point.kind == Kind.DEGENERATE
     minimum, ghost, passage = _ghost(map_, at)
     kind = jnp.where(minimum, jnp.where(ghost, Kind.GHOST, Kind.Q_MINIMUM), Kind.NONE)
-    kind = jnp.where(point.status == Status.STATIONARY, kind, point.kind).astype(jnp.int32)
+    kind = jnp.where(at.finite & (point.status == Status.STATIONARY), kind, point.kind)
+    kind = kind.astype(jnp.int32)
     a = at.jacobian - jnp.eye(at.z.shape[0], dtype=at.z.dtype)
     level, least = local.singular(at), at.smallest.value
     small = least <= jnp.sqrt(jnp.finfo(at.z.dtype).eps)
@@ -253,10 +286,24 @@ def _judge(map_: Map, at: Local, point: Certified) -> Certified:
     )
 
 
-def _minimise(
-    map_: Map, z: jax.Array, status: jax.Array, movable: jax.Array
+def minimise(
+    map_: Map, z: jax.Array, status: jax.Array, slow: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Newton steps on the gradient of q, which a slow descent to a minimum of q ends with.
+    """Points z (n, d) and their status, the slow ones brought to minima of q if they are near."""
+
+    def bring(carry):
+        z, status, slow = carry
+        i = jnp.argmax(slow)
+        end, stationary = _minimum(map_, z[i])
+        z = z.at[i].set(jnp.where(stationary, end, z[i]))
+        status = status.at[i].set(jnp.where(stationary, Status.STATIONARY, status[i]))
+        return z, status, slow.at[i].set(False)
+
+    return jax.lax.while_loop(lambda carry: jnp.any(carry[2]), bring, (z, status, slow))[:2]
+
+
+def _minimum(map_: Map, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A minimum of q near z, by Newton's method on its gradient, and whether it is one.
 
     A step must quarter |grad q| and not raise q. The point is stationary once half the Newton
     decrement, the most that q could still fall to second order, is at most 8 eps q.
@@ -280,10 +327,9 @@ def _minimise(
         stationary = (decrement >= 0) & (decrement <= 8 * eps * q)
         return i + 1, jnp.where(better & ~stationary, trial, z), stationary, better & ~stationary
 
-    carry = (jnp.int32(0), z, jnp.asarray(False), movable & (status == SLOW))
+    carry = (jnp.int32(0), z, jnp.asarray(False), jnp.asarray(True))
     busy = lambda carry: carry[3] & (carry[0] < _MINIMISING)  # noqa: E731
-    _, end, stationary, _ = jax.lax.while_loop(busy, advance, carry)
-    return jnp.where(stationary, end, z), jnp.where(stationary, Status.STATIONARY, status)
+    return jax.lax.while_loop(busy, advance, carry)[1:3]
 
 
 def _plateau(map_: Map, at: Local) -> jax.Array:

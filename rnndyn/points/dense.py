@@ -49,20 +49,20 @@ def inverse(a: jax.Array) -> Inverse:
     """The inverse of one matrix (d, d) from its LU factors; under `jax.vmap` one after another.
 
     A pivot below eps^2 max |A| is replaced by that, as in inverse iteration: a singular matrix
-    gets a huge inverse, and never NaN. Cost 2 d^3.
+    gets a huge inverse, and never NaN. Cost 8/3 d^3.
     """
     d = a.shape[0]
     eps = jnp.finfo(a.dtype).eps
     tiny = eps * eps * jnp.maximum(jnp.max(jnp.abs(a), initial=0), eps)
-    lu, pivots, order = jax.lax.linalg.lu(a)
-    pivot = jnp.diagonal(lu)
+    # As further columns of A those of I go through the elimination and need no reordering.
+    lu, pivots, _ = jax.lax.linalg.lu(jnp.concatenate([a, jnp.eye(d, dtype=a.dtype)], axis=1))
+    upper, lower = lu[:, :d], lu[:, d:]
+    pivot = jnp.diagonal(upper)
     swaps = jnp.sum(pivots != jnp.arange(d, dtype=pivots.dtype)) % 2
     sign = jnp.prod(jnp.sign(pivot)) * (1 - 2 * swaps).astype(a.dtype)
     safe = jnp.where(jnp.abs(pivot) < tiny, tiny.astype(a.dtype), pivot)
-    lu = lu + jnp.diag(safe - pivot)
-    eye = jnp.eye(d, dtype=a.dtype)[order]
-    lower = triangular_solve(lu, eye, left_side=True, lower=True, unit_diagonal=True)
-    return Inverse(triangular_solve(lu, lower, left_side=True, lower=False), sign)
+    upper = upper + jnp.diag(safe - pivot)
+    return Inverse(triangular_solve(upper, lower, left_side=True, lower=False), sign)
 
 
 @jax.custom_batching.sequential_vmap
@@ -89,15 +89,19 @@ def smallest_singular(inverted: jax.Array) -> Smallest:
     start = 1.5 + jnp.cos(2 * jnp.arange(inverted.shape[0], dtype=real))
     adjoint = jnp.conj(inverted.T)
 
-    def iterate(_, right):
-        return _unit(inverted @ _unit(adjoint @ right))
+    def iterate(_, last):
+        left, _ = _unit(adjoint @ last.right)
+        right, length = _unit(inverted @ left)
+        return Smallest(1 / length, left, right)
 
-    right = jax.lax.fori_loop(0, _ITERATIONS, iterate, start.astype(inverted.dtype))
-    left = _unit(adjoint @ right)
-    pushed = inverted @ left
-    return Smallest(1 / jnp.linalg.norm(pushed), left, _unit(pushed))
+    start = start.astype(inverted.dtype)
+    first = Smallest(jnp.ones((), real), start, start)
+    return jax.lax.fori_loop(0, _ITERATIONS + 1, iterate, first)
 
 
-def _unit(v: jax.Array) -> jax.Array:
-    v = v / jnp.max(jnp.abs(v)).astype(v.dtype)
-    return v / jnp.linalg.norm(v).astype(v.dtype)
+def _unit(v: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """v at length 1, and its length."""
+    largest = jnp.max(jnp.abs(v))
+    v = v / largest.astype(v.dtype)
+    length = jnp.sqrt(jnp.vdot(v, v).real)
+    return v / length.astype(v.dtype), largest * length

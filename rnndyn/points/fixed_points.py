@@ -12,9 +12,9 @@ from rnndyn.core import validation
 from rnndyn.core.pytree import coded, pytree
 from rnndyn.maps import Map, evaluate, require_states
 from rnndyn.points import dense, fpf
-from rnndyn.points.certify import Certified, Kind, certify, undecided
+from rnndyn.points.certify import Certified, Kind, certify, describe, minimise, undecided
 from rnndyn.points.fpf import FixedPointFinderPoints
-from rnndyn.points.solver import FEW, Descent, begin, descend, relax
+from rnndyn.points.solver import FEW, SLOW, Descent, begin, descend, relax
 
 DEFAULT_TOL = 1000  # multiple of eps; the search always goes on to this where it can
 INNER = 16  # inner iterations of a step before the last round
@@ -45,8 +45,7 @@ class FixedPoints:
         small enough.
     sigma_min : jax.Array, shape (n,)
         Smallest singular value of dF/dz - I, which says how isolated the point is. Found from
-        above by 12 inverse iterations (to rounding where the second smallest is twice as large),
-        at the point before its last two Newton steps.
+        above by 12 inverse iterations (to rounding where the second smallest is twice as large).
     index : jax.Array, shape (n,), int
         sign det(I - dF/dz) of a root, +1 or -1; 0 of all else. Over all fixed points of a
         bounded cell the indices sum to 1 (Brouwer).
@@ -165,9 +164,8 @@ def fixed_points(
     steps lower q by less than a factor of ten, or `max_steps` have been made; slow rows may end
     with Newton steps on the gradient of q. Cost: about 6 steps of up to 43 products with the
     Jacobian a start, 12 more on arrival, and for each distinct root d evaluations for the Jacobian
-    and 2 d^3 for its inverse, three times. Memory O(n d + d^2). Outside of `jax.jit` and other
-    transformations the rounds are driven from the host, and the last is compiled when it is first
-    needed.
+    and 8/3 d^3 for its inverse, twice. Memory O(n d + d^2). Outside of `jax.jit` and other
+    transformations the rounds are driven from the host, and what no row needs is not compiled.
 
     `z` is differentiable with respect to `map_.args` to any order by the implicit function
     theorem, dz = (I - J)^-1 dF; rows that are not ROOT are treated as constants, as are the other
@@ -202,7 +200,10 @@ def fixed_points(
 
 @pytree
 class _Search:
-    """What one round hands to the next; `left` is the number of pending rows."""
+    """What one round hands to the next; `left` is the number of pending rows.
+
+    After the last round those are pending that are still to be told what they are.
+    """
 
     descent: Descent
     table: Certified
@@ -220,21 +221,26 @@ def _needed_rounds(
     map_: Map, starts: jax.Array, tol: jax.Array, goal: jax.Array, max_steps: int
 ) -> _Search:
     """Until no row is left, driven from the host: what no row needs is not even compiled."""
-    given, now = (map_, starts, tol, goal, max_steps), _begin(map_, starts)
+    given, now = (map_, starts, goal, max_steps), _begin(map_, starts)
     for at in zip(*_schedule(starts), strict=True):
-        now = _round(*given, now, *at)
+        now = _certified(map_, _round(*given, now, *at), max_steps, tol, final=False)
         if not int(now.left):
             return now
-    return _rest(*given, now)
+    now = _certified(map_, _rest(*given, now), max_steps, tol, final=True)
+    return _described(map_, now) if int(now.left) else now
 
 
 def _all_rounds(
     map_: Map, starts: jax.Array, tol: jax.Array, goal: jax.Array, max_steps: int
 ) -> _Search:
     """The same in one trace."""
-    given, now = (map_, starts, tol, goal, max_steps), _begin(map_, starts)
-    step = lambda now, at: (_round(*given, now, *at), None)  # noqa: E731
-    return _rest(*given, jax.lax.scan(step, now, _schedule(starts))[0])
+    given, now = (map_, starts, goal, max_steps), _begin(map_, starts)
+
+    def step(now, at):
+        return _certified(map_, _round(*given, now, *at), max_steps, tol, final=False), None
+
+    now = _rest(*given, jax.lax.scan(step, now, _schedule(starts))[0])
+    return _described(map_, _certified(map_, now, max_steps, tol, final=True))
 
 
 def _schedule(starts: jax.Array) -> list[np.ndarray]:
@@ -244,9 +250,9 @@ def _schedule(starts: jax.Array) -> list[np.ndarray]:
 
 @jax.jit
 def _begin(map_: Map, starts: jax.Array) -> _Search:
-    n = starts.shape[0]
     descent = begin(starts.astype(_working_precision(map_, starts)))
-    return _Search(descent, undecided(starts), jnp.ones((n,), bool), jnp.asarray(n))
+    pending = jnp.ones(starts.shape[:1], bool)
+    return _Search(descent, undecided(starts), pending, jnp.sum(pending))
 
 
 def _working_precision(map_: Map, starts: jax.Array) -> Any:
@@ -271,7 +277,6 @@ def _cast(map_: Map, dtype: Any) -> Map:
 def _round(
     map_: Map,
     starts: jax.Array,
-    tol: jax.Array,
     goal: jax.Array,
     max_steps: jax.Array,
     now: _Search,
@@ -293,43 +298,42 @@ def _round(
     inner = jnp.minimum(2 * starts.shape[1], INNER)
     descent = descend(cheap, descent, pending, level, max_steps, inner, jnp.asarray(True))
     moved = jnp.any(descent.z != fresh.z, axis=1, keepdims=True)
-    z = jnp.where(moved, descent.z.astype(z.dtype), z)
-    return _judge(map_, now, descent, z, max_steps, tol, final=False)
+    return _descended(now, descent, jnp.where(moved, descent.z.astype(z.dtype), z))
 
 
 @jax.jit
 def _rest(
-    map_: Map,
-    starts: jax.Array,
-    tol: jax.Array,
-    goal: jax.Array,
-    max_steps: jax.Array,
-    now: _Search,
+    map_: Map, starts: jax.Array, goal: jax.Array, max_steps: jax.Array, now: _Search
 ) -> _Search:
-    """The last round, on q itself and in full precision, after which every row is decided."""
+    """The last round, on q itself and in full precision."""
     descent = dataclasses.replace(begin(now.table.z), steps=now.descent.steps)
     inner = jnp.minimum(2 * starts.shape[1], 2 * INNER)
     scaled = jnp.asarray(False)
     descent = descend(map_, descent, now.pending, goal, max_steps, inner, scaled, lanes=FEW)
-    return _judge(map_, now, descent, descent.z, max_steps, tol, final=True)
+    slow = now.pending & (descent.status == SLOW) & (max_steps > 0)
+    z, status = minimise(map_, descent.z, descent.status, slow)
+    return _descended(now, dataclasses.replace(descent, status=status), z)
 
 
-def _judge(
-    map_: Map,
-    now: _Search,
-    descent: Descent,
-    z: jax.Array,
-    max_steps: jax.Array,
-    tol: jax.Array,
-    *,
-    final: bool,
-) -> _Search:
-    """Where a descent ended, certified."""
+def _descended(now: _Search, descent: Descent, z: jax.Array) -> _Search:
     z = jnp.where(now.pending[:, None], z, now.table.z)
     status = jnp.where(now.pending, descent.status, now.table.status)
     table = dataclasses.replace(now.table, z=z, status=status)
-    table, pending = certify(map_, table, now.pending, max_steps > 0, tol, final=final)
-    return _Search(descent, table, pending, jnp.sum(pending))
+    return dataclasses.replace(now, descent=descent, table=table)
+
+
+def _certified(
+    map_: Map, now: _Search, max_steps: jax.Array, tol: jax.Array, *, final: bool
+) -> _Search:
+    """Where a descent ended."""
+    table, pending, left = certify(map_, now.table, now.pending, max_steps > 0, tol, final)
+    return _Search(now.descent, table, pending, left)
+
+
+def _described(map_: Map, now: _Search) -> _Search:
+    """What rows are that proved to be no isolated roots."""
+    table = describe(map_, now.table, now.pending)
+    return dataclasses.replace(now, table=table, pending=jnp.zeros_like(now.pending))
 
 
 @jax.custom_jvp

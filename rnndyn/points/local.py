@@ -20,38 +20,58 @@ _CHORD = 24  # most Newton steps with one inverse
 
 @pytree
 class Local:
-    """F(z) - z at a point and its derivative: what every test of this module starts from."""
+    """F(z) - z at a point and its derivative: what every test of this module starts from.
+
+    Attributes
+    ----------
+    z, g : jax.Array, shape (d,)
+        The point, and F(z) - z there.
+    jacobian : jax.Array, shape (d, d)
+        dF/dz.
+    inverse, smallest
+        Of A = dF/dz - I.
+    finite : jax.Array, bool
+        Whether g and the Jacobian are.
+    noise : jax.Array
+        To what g is known.
+    """
 
     z: jax.Array
     g: jax.Array
     jacobian: jax.Array
-    noise: jax.Array
     inverse: dense.Inverse
     smallest: dense.Smallest
+    finite: jax.Array
+    noise: jax.Array
 
 
-def approach(map_: Map, z: jax.Array, movable: jax.Array) -> tuple[jax.Array, Local, jax.Array]:
-    """An isolated root near z by Newton's method, `Local` data next to it, and whether it is one.
+def approach(
+    map_: Map, z: jax.Array, movable: jax.Array
+) -> tuple[jax.Array, jax.Array, Local, jax.Array]:
+    """An isolated root near z, F(z) - z there, `Local` data next to it, and whether it is one.
 
-    Newton steps with the inverse at z; again with the inverse at the result cut to half its
-    digits, which is one point for all starts of a root, so that its last bits do not depend on
-    where they began; and again with the inverse there. Where that point is no longer next to this
-    one isolated root it is not used.
+    Newton steps with the inverse at z; and again, from the result cut to half its digits, which is
+    one point for all starts of a root, so that its last bits do not depend on where they began.
+    Where that point is no longer next to this one isolated root it is not used, and what counts is
+    the first result and its own neighbourhood.
     """
 
     def advance(carry):
-        i, z, _, _ = carry
-        at = _linearize(map_, jnp.where(i == 1, _half(z), z))
-        isolated = finite(at) & _isolated(map_, at)
-        return i + 1, jnp.where(isolated & movable, _polish(map_, at, z), z), at, isolated
+        i, z, g, _, _ = carry
+        at = linearize(map_, jnp.where(i == 1, _half(z), z))
+        isolated = at.finite & _isolated(map_, at)
+        g = jnp.where(i == 1, g, at.g)
+        end, left = _polish(map_, at)
+        there = isolated & movable & (_length(end - z) <= reach(at, at.g))
+        return i + 1, jnp.where(there, end, z), jnp.where(there, left, g), at, isolated
 
     def unfinished(carry):
-        i, _, _, isolated = carry
-        return (i < 3) & ((i != 1) | (isolated & movable))
+        i, _, _, _, isolated = carry
+        return (i == 0) | ((i == 1) & isolated & movable) | ((i == 2) & ~isolated)
 
-    empty = jax.eval_shape(_linearize, map_, z)
+    empty = jax.eval_shape(linearize, map_, z)
     empty = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), empty)
-    return jax.lax.while_loop(unfinished, advance, (0, z, empty, jnp.asarray(False)))[1:]
+    return jax.lax.while_loop(unfinished, advance, (0, z, z, empty, jnp.asarray(False)))[1:]
 
 
 def _half(z: jax.Array) -> jax.Array:
@@ -62,63 +82,56 @@ def _half(z: jax.Array) -> jax.Array:
     return jnp.where(short == 0, 0, short)  # and never -0
 
 
-def finite(at: Local) -> jax.Array:
-    return jnp.all(jnp.isfinite(at.g)) & jnp.all(jnp.isfinite(at.jacobian))
-
-
 def singular(at: Local) -> jax.Array:
     """The level up to which a singular value of dF/dz - I counts as zero."""
     norm = jnp.maximum(1, jnp.max(jnp.sum(jnp.abs(at.jacobian), axis=1)))
     return _REGULAR * at.z.shape[0] * jnp.finfo(at.z.dtype).eps * norm
 
 
-def _linearize(map_: Map, z: jax.Array) -> Local:
-    d = z.shape[0]
-    eye = jnp.eye(d, dtype=z.dtype)
+def linearize(map_: Map, z: jax.Array) -> Local:
+    eye = jnp.eye(z.shape[0], dtype=z.dtype)
     jacobian = jax.jacfwd(evaluate, argnums=1)(map_, z)
-    a = jacobian - eye
-    inverse = dense.inverse(jnp.where(jnp.all(jnp.isfinite(a)), a, eye))
-    scale = jnp.maximum(1, jnp.max(jnp.abs(z)))
-    return Local(
-        z=z,
-        g=evaluate(map_, z) - z,
-        jacobian=jacobian,
-        noise=_NOISE * jnp.finfo(z.dtype).eps * scale,
-        inverse=inverse,
-        smallest=dense.smallest_singular(inverse.matrix),
-    )
+    g = evaluate(map_, z) - z
+    size, residual = jnp.max(jnp.abs(jnp.stack([z, g])), axis=1)
+    finite = jnp.isfinite(residual) & jnp.isfinite(jnp.max(jnp.abs(jacobian)))
+    inverse = dense.inverse(jnp.where(finite, jacobian - eye, eye))
+    smallest = dense.smallest_singular(inverse.matrix)
+    noise = _NOISE * jnp.finfo(z.dtype).eps * jnp.maximum(1, size)
+    return Local(z, g, jacobian, inverse, smallest, finite, noise)
 
 
-def reach(at: Local) -> jax.Array:
-    """How far from z the root may lie: twice the Newton step and the error of the residual."""
-    step = jnp.linalg.norm(at.inverse.matrix @ at.g)
-    return 2 * (step + at.noise / at.smallest.value)
+def reach(at: Local, g: jax.Array) -> jax.Array:
+    """How far the root may lie from where F(z) - z is g: twice the Newton step and the noise."""
+    return 2 * (_length(at.inverse.matrix @ g) + at.noise / at.smallest.value)
 
 
 def _isolated(map_: Map, at: Local) -> jax.Array:
     value, v = at.smallest.value, at.smallest.right
     regular = value > singular(at)
 
-    ends = at.z[None] + reach(at) * jnp.stack([v, -v])
+    ends = at.z[None] + reach(at, at.g) * jnp.stack([v, -v])
     there = jax.vmap(derivative, (None, 0, None))(map_, ends, v)
     change = jnp.linalg.norm(there - (at.jacobian @ v)[None], axis=1)
     return regular & jnp.all(change <= value / 2)
 
 
-def _polish(map_: Map, at: Local, near: jax.Array) -> jax.Array:
-    """Newton steps with the one inverse, as long as they lower q; if they leave `near`, that."""
+def _polish(map_: Map, at: Local) -> tuple[jax.Array, jax.Array]:
+    """Newton steps with the one inverse, as long as they lower q: z, and F(z) - z there."""
 
     def advance(carry):
         i, z, g, _ = carry
         trial = z - at.inverse.matrix @ g
         h = evaluate(map_, trial) - trial
-        better = jnp.sum(h * h) < jnp.sum(g * g)
+        better = jnp.dot(h, h) < jnp.dot(g, g)
         return i + 1, jnp.where(better, trial, z), jnp.where(better, h, g), better
 
     carry = (jnp.int32(0), at.z, at.g, jnp.asarray(True))
     busy = lambda carry: carry[3] & (carry[0] < _CHORD)  # noqa: E731
-    z = jax.lax.while_loop(busy, advance, carry)[1]
-    return jnp.where(jnp.linalg.norm(z - near) <= reach(at), z, near)
+    return jax.lax.while_loop(busy, advance, carry)[1:3]
+
+
+def _length(v: jax.Array) -> jax.Array:
+    return jnp.sqrt(jnp.dot(v, v))
 
 
 def derivative(map_: Map, z: jax.Array, v: jax.Array) -> jax.Array:

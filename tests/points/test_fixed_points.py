@@ -1,6 +1,7 @@
 """fixed_points: statuses, batches, derivatives, precision, compile counts, bad input."""
 
 import dataclasses
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import scipy.optimize
 
 import rnndyn as rd
 from rnndyn.points import fixed_points, stability, unique
+from rnndyn.points.certify import Kind, certify
 from rnndyn.points.solver import LANES
 from tests.points.searches import STARTS, bistable, cube, tanh_net
 from tests.tolerances import tol
@@ -160,6 +162,17 @@ def test_traces_once_and_not_again_for_new_values():
     count.clear()
     fixed_points(rd.Map(counted, jnp.eye(3) * 1.2), start + 0.1, tol=1e-9, max_steps=7)
     assert len(count) == 0
+
+
+def test_all_rounds_are_one_compiled_search_and_one_compiled_certificate():
+    def rootless(z, w):
+        return z + jnp.square(w @ z) + 1.0
+
+    stages = sys.modules["rnndyn.points.fixed_points"]._round, certify
+    before = [stage._cache_size() for stage in stages]
+    found = fixed_points(rd.Map(rootless, jnp.eye(3) + 0.5), cube(7, 3))
+    assert Kind.ROOT not in found.kind.tolist() and np.all(found.steps > 0)
+    assert [stage._cache_size() - b for stage, b in zip(stages, before, strict=True)] == [1, 1]
 
 
 def test_no_starts():
