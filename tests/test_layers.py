@@ -30,7 +30,7 @@ SIDEWAYS = {
     ("linearize", "simulate"),
     ("branches", "points"),
 }
-ONLY_IN = {"matplotlib": {"plot", "experiment"}, "tqdm": {"experiment"}}
+ONLY_IN = {"matplotlib": {"plot", "experiment"}, "tqdm": {"core"}}
 RUNTIME = {"jax", "numpy", "scipy", "matplotlib", "rnndyn", "tqdm"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 import jax
 from matplotlib.figure import Figure
 
+from rnndyn.core.progress import duration
 from rnndyn.experiment import files, provenance, settings, store
-from rnndyn.experiment.progress import duration
 
 DPI = 200
 

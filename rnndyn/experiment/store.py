@@ -16,8 +16,8 @@ import jax
 import numpy as np
 
 from rnndyn.core import validation
+from rnndyn.core.progress import Progress
 from rnndyn.experiment import files, provenance
-from rnndyn.experiment.progress import Progress
 from rnndyn.experiment.settings import Config
 
 Arrays = dict[str, np.ndarray]

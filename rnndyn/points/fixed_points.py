@@ -9,6 +9,7 @@ import numpy as np
 from jax.core import Tracer
 
 from rnndyn.core import validation
+from rnndyn.core.progress import Progress
 from rnndyn.core.pytree import coded, pytree
 from rnndyn.maps import Map, evaluate, require_states
 from rnndyn.points import dense, fpf
@@ -120,7 +121,12 @@ class FixedPoints:
 
 
 def fixed_points(
-    map_: Map, starts: jax.Array, *, tol: float | None = None, max_steps: int = 500
+    map_: Map,
+    starts: jax.Array,
+    *,
+    tol: float | None = None,
+    max_steps: int = 500,
+    chunk: int | None = None,
 ) -> FixedPoints:
     """Search for a fixed point F(z) = z from each start.
 
@@ -134,6 +140,10 @@ def fixed_points(
         (2e-13 in float64, 1e-4 in float32). A larger tol accepts more but is not faster.
     max_steps : int, at least 0
         Steps for each start; 0 only judges the starts as they are.
+    chunk : int, at least 1, optional
+        How many starts are searched together, all by default. Then memory beside the rows is that
+        of one chunk, one program serves any number of starts, and a search of more than two
+        seconds says on stderr how long it still takes. Under transformations all go together.
 
     Returns
     -------
@@ -187,15 +197,17 @@ def fixed_points(
     advice = f"pass for example {default:.0e}"
     validation.require_range("tol", tol, 0.0, float("inf"), advice, open_low=True, open_high=True)
     max_steps = validation.require_int("max_steps", max_steps, 0, "0 only judges the starts")
+    if chunk is not None:
+        chunk = validation.require_int("chunk", chunk, 1, "a few thousand starts fill a machine")
     require_states("starts", starts, map_)
     goal = jnp.asarray(min(tol, default), starts.dtype)
     given = (map_, starts, jnp.asarray(tol, starts.dtype), goal, max_steps)
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(given)):
         now = _all_rounds(*jax.tree.map(jax.lax.stop_gradient, given))
         z = jax.vmap(_implicit, (None, 0, 0))(map_, now.table.z, now.table.kind == Kind.ROOT)
-        return _result(map_, now, z)
-    now = _needed_rounds(*given)
-    return _result(map_, now, now.table.z)
+        return _result(map_, now.table, now.descent.steps, z)
+    found = _found(*given) if chunk is None else _in_chunks(*given, chunk)
+    return _result(map_, *found, found[0].z)
 
 
 @pytree
@@ -211,10 +223,31 @@ class _Search:
     left: jax.Array
 
 
-def _result(map_: Map, now: _Search, z: jax.Array) -> FixedPoints:
-    names = {field.name for field in dataclasses.fields(now.table)} - {"z"}
-    columns = {name: getattr(now.table, name) for name in names}
-    return FixedPoints(z=z, steps=now.descent.steps, map_=map_, **columns)
+def _result(map_: Map, table: Certified, steps: jax.Array, z: jax.Array) -> FixedPoints:
+    names = {field.name for field in dataclasses.fields(table)} - {"z"}
+    columns = {name: getattr(table, name) for name in names}
+    return FixedPoints(z=z, steps=steps, map_=map_, **columns)
+
+
+def _found(map_: Map, starts: Any, *rules: Any) -> tuple[Certified, jax.Array]:
+    now = _needed_rounds(map_, starts, *rules)
+    return now.table, now.descent.steps
+
+
+def _in_chunks(map_: Map, starts: Any, *rules: Any) -> tuple[Certified, jax.Array]:
+    """Rows and steps, some starts at a time; the last chunk is filled up with copies."""
+    *rules, chunk = rules
+    given, n = np.asarray(starts), starts.shape[0]
+    progress, parts = Progress("fixed_points", max(1, -(-n // chunk))), []
+    for first in range(0, max(n, 1), chunk):
+        end = min(first + chunk, n)
+        rows = np.arange(first, end)
+        padded = np.resize(rows, chunk) if n > chunk else rows
+        found = _found(map_, jnp.asarray(given[padded]), *rules)
+        parts.append(jax.tree.map(lambda a, own=end - first: np.asarray(a)[:own], found))
+        progress.advance(f"{end} of {n} starts")
+    progress.close()
+    return jax.tree.map(lambda *parts: jnp.asarray(np.concatenate(parts)), *parts)
 
 
 def _needed_rounds(

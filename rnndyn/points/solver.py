@@ -32,6 +32,7 @@ LANES = 32  # starts that advance together: few, so that their derivatives stay 
 FEW = 8  # where few starts are left
 _UNFINISHED = 1  # in place of a status code
 SLOW = 2  # so is this: in _WINDOW steps q did not fall to _PROGRESS of what it was
+_FAR = 0.3  # residual above which half the inner iterations make as good a step
 _WINDOW = 16
 _PROGRESS = 0.1
 _PROBES = 8  # random vectors that measure the rows of A, to about a third of their length
@@ -112,7 +113,7 @@ def descend(
     goal : jax.Array, scalar
         On the residual max |F(z) - z|.
     max_steps, inner : jax.Array, scalar, int
-        Budget of each start, and of the inner iterations of each step.
+        Budget of each start, and of the inner iterations of each step; far from roots, of half.
     scaled : jax.Array, scalar, bool
         Whether G is measured by the rows of A instead of by q. Minima of q need False.
     lanes : int
@@ -204,7 +205,8 @@ def _advance(
     active = now.status == _UNFINISHED
     mu = now.damping * 2 * q / d
     slope = -pull(g)[0]
-    step = cgls(lambda v: weight * push(v), lambda u: pull(u)[0], g, slope, mu, active, inner)
+    most = jnp.where(residual > _FAR, inner // 2, inner)
+    step = cgls(lambda v: weight * push(v), lambda u: pull(u)[0], g, slope, mu, active, most)
     predicted = 0.5 * _dot(step, slope) + 0.5 * mu * _dot(step, step)
     z = now.z + step
     g = weight * _defect(map_, z)
@@ -265,18 +267,15 @@ def cgls(
     slope: jax.Array,
     mu: jax.Array,
     active: jax.Array,
-    inner: jax.Array,
+    most: jax.Array,
 ) -> jax.Array:
     """Minimise |g + A s|^2 + mu |s|^2 row by row; `slope` is -A^T g.
 
     A row is finished when its normal equations hold to a tenth of the start, or to |g| where that
-    is less (which makes the steps near a root Newton's), and after `inner` iterations at most.
+    is less (which makes the steps near a root Newton's), and after `most` (n,) iterations.
     """
     first = _dot(slope, slope)
     wanted = jnp.clip(_dot(g, g), 64 * jnp.finfo(g.dtype).eps, 0.01) * first
-
-    def unfinished(carry):
-        return (carry[0] < inner) & jnp.any(carry[-1])
 
     def iterate(carry):
         i, s, r, p, size, busy = carry
@@ -289,10 +288,11 @@ def cgls(
         smaller = _dot(normal, normal)
         p = _select(busy, normal + (smaller / size)[:, None] * p, p)
         size = jnp.where(busy, smaller, size)
-        return i + 1, s, r, p, size, busy & (size > wanted)
+        return i + 1, s, r, p, size, busy & (size > wanted) & (i + 1 < most)
 
-    carry = (0, jnp.zeros_like(g), -g, slope, first, active & (first > 0))
-    return jax.lax.while_loop(unfinished, iterate, carry)[1]
+    busy = active & (first > 0) & (most > 0)
+    carry = (0, jnp.zeros_like(g), -g, slope, first, busy)
+    return jax.lax.while_loop(lambda carry: jnp.any(carry[-1]), iterate, carry)[1]
 
 
 def _dot(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -23,7 +23,6 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 import rnndyn as rd  # noqa: E402
-from rnndyn.experiment.progress import Progress  # noqa: E402
 from tests.points.make_flip_flops import starts  # noqa: E402
 
 CHUNK = 4000
@@ -42,27 +41,21 @@ def say(line):
     sys.stdout.flush()
 
 
-def searched(map_, begin, name):
-    """All rows, on the host, and the CPU seconds."""
-    cpu, parts = time.process_time(), []
-    progress = Progress(name, len(begin) // CHUNK)
-    for first in range(0, len(begin), CHUNK):
-        found = rd.fixed_points(map_, jnp.asarray(begin[first : first + CHUNK]))
-        parts.append(jax.tree.map(np.asarray, dataclasses.replace(found, map_=None)))
-        progress.advance(f"{np.sum(parts[-1].status == 0)} of {CHUNK} converged")
-    progress.close()
-    found = jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
+def searched(map_, begin):
+    """All rows, and the CPU seconds."""
+    cpu = time.process_time()
+    found = jax.block_until_ready(rd.fixed_points(map_, begin, chunk=CHUNK))
     return found, time.process_time() - cpu
 
 
 def many():
     map_, begin = starts("tanh64", max(SIZES))
-    begin = np.asarray(begin)
     say(f"{'starts':>8}{'points':>8}{'cpu s':>8}{'us/start':>10}{'peak MB':>9}{'rows MB':>9}")
     for n in SIZES:
-        found, cpu = searched(map_, begin[:n], f"{n} starts")
+        found, cpu = searched(map_, begin[:n])
         points = rd.unique(found)
-        size = sum(leaf.nbytes for leaf in jax.tree.leaves(found)) / 2**20
+        rows = dataclasses.replace(found, map_=None)
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(rows)) / 2**20
         line = f"{n:8}{len(points.z):8}{cpu:8.2f}{1e6 * cpu / n:10.0f}{peak():9.0f}{size:9.0f}"
         say(line)
 

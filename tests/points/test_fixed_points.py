@@ -175,6 +175,24 @@ def test_all_rounds_are_one_compiled_search_and_one_compiled_certificate():
     assert [stage._cache_size() - b for stage, b in zip(stages, before, strict=True)] == [1, 1]
 
 
+def test_chunks_give_the_same_rows_and_are_one_program(capsys):
+    stage = sys.modules["rnndyn.points.fixed_points"]._round
+    map_, before = bistable(2.0, -0.3, 0.8), stage._cache_size()
+    start = jnp.linspace(-2.0, 2.0, 10)[:, None]
+    whole, few = fixed_points(map_, start), fixed_points(map_, start[:7], chunk=4)
+    assert stage._cache_size() - before <= 2
+    parts = fixed_points(map_, start, chunk=4)
+    assert stage._cache_size() - before <= 2
+    for name in ("z", "kind", "status", "index"):
+        assert np.array_equal(getattr(parts, name), getattr(whole, name))
+        assert np.array_equal(getattr(few, name), getattr(whole, name)[:7])
+    assert len(set(parts.z.ravel().tolist())) == 3
+    assert fixed_points(map_, start[:0], chunk=4).z.shape == (0, 1)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(ValueError, match="`chunk`: expected a whole number >= 1, got 0"):
+        fixed_points(map_, start, chunk=0)
+
+
 def test_no_starts():
     found = fixed_points(tanh_net([[1.5]]), jnp.zeros((0, 1)))
     assert found.z.shape == (0, 1) and found.status.shape == (0,)

@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from rnndyn.experiment import progress
+from rnndyn.core import progress
 
 
 class Terminal(io.StringIO):
