@@ -206,7 +206,7 @@ def fixed_points(
         now = _all_rounds(*jax.tree.map(jax.lax.stop_gradient, given))
         z = jax.vmap(_implicit, (None, 0, 0))(map_, now.table.z, now.table.kind == Kind.ROOT)
         return _result(map_, now.table, now.descent.steps, z)
-    found = _found(*given) if chunk is None else _in_chunks(*given, chunk)
+    found = _found(*given) if chunk is None else _in_chunks(chunk, *given)
     return _result(map_, *found, found[0].z)
 
 
@@ -234,9 +234,8 @@ def _found(map_: Map, starts: Any, *rules: Any) -> tuple[Certified, jax.Array]:
     return now.table, now.descent.steps
 
 
-def _in_chunks(map_: Map, starts: Any, *rules: Any) -> tuple[Certified, jax.Array]:
+def _in_chunks(chunk: int, map_: Map, starts: Any, *rules: Any) -> tuple[Certified, jax.Array]:
     """Rows and steps, some starts at a time; the last chunk is filled up with copies."""
-    *rules, chunk = rules
     given, n = np.asarray(starts), starts.shape[0]
     progress, parts = Progress("fixed_points", max(1, -(-n // chunk))), []
     for first in range(0, max(n, 1), chunk):
@@ -356,7 +355,7 @@ def _descended(now: _Search, descent: Descent, z: jax.Array) -> _Search:
 
 
 def _certified(
-    map_: Map, now: _Search, max_steps: jax.Array, tol: jax.Array, *, final: bool
+    map_: Map, now: _Search, max_steps: Any, tol: jax.Array, *, final: Any
 ) -> _Search:
     """Where a descent ended."""
     table, pending, left = certify(map_, now.table, now.pending, max_steps > 0, tol, final)
