@@ -5,6 +5,7 @@ Nor is anything else, and what an analysis does around its program is no program
 
 import contextlib
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +55,7 @@ def watched():
     """The names of the functions that JAX traces and compiles meanwhile."""
     seen = {TRACE: [], COMPILE: []}
 
-    def note(event, start, stop, **about):
+    def note(event: str, start_time: float, end_time: float, **about: Any) -> None:
         if event in seen:
             seen[event].append(about.get("fun_name"))
 
@@ -158,7 +159,7 @@ def sample_states():
 
 
 def kaplan_yorke():
-    return lambda largest: rd.kaplan_yorke(np.array([largest, 0.1, -0.3, -1.0]))
+    return lambda largest: rd.kaplan_yorke(jnp.asarray([largest, 0.1, -0.3, -1.0]))
 
 
 def exponent_density():

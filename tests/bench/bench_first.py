@@ -47,7 +47,7 @@ def normal(seed, *shape):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
 
 
-def driven(kind):
+def driven(kind: Any):
     """A cell, its params and an input."""
 
     def make(seed):
@@ -125,7 +125,8 @@ def checkpoints(seed):
 
 
 def relu_map(seed):
-    cell = rd.cells.CELLS["irnn"](INPUTS, 6)
+    cls: Any = rd.cells.CELLS["irnn"]
+    cell = cls(INPUTS, 6)
     return rd.hold(cell, cell.init(jax.random.key(seed)), jnp.asarray([0.1, -0.2, 0.3]))
 
 
@@ -270,9 +271,9 @@ class Recorder:
         self.spans = collections.defaultdict(list)
         jax.monitoring.register_event_time_span_listener(self.note)
 
-    def note(self, event, start, stop, **about):
+    def note(self, event: str, start_time: float, end_time: float, **about: Any) -> None:
         self.names[event].append(about.get("fun_name", "?"))
-        self.spans[event].append((start, stop))
+        self.spans[event].append((start_time, end_time))
 
     def seconds(self, event):
         """Of the union of the spans, as a trace within a trace is reported too."""
