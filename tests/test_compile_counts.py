@@ -170,7 +170,26 @@ def critical_line():
     return lambda variance: rd.mean_field.critical_line(variance)
 
 
-@pytest.mark.parametrize("prepare", [sample_states, kaplan_yorke, exponent_density, critical_line])
+def slope():
+    lags, log_norm = np.arange(5), -np.arange(5.0)
+    return lambda rate: result(rd.GradientFlow, lags, rate * log_norm, 0 * lags).slope
+
+
+def effective_rank():
+    lags, logs = np.arange(2), -np.arange(6.0).reshape(2, 3)
+    return lambda rate: (
+        result(rd.SingularSpectra, lags, rate * logs, 0 * logs, 0 * lags).effective_rank
+    )
+
+
+def result(cls, *columns):
+    return cls(*jax.device_put(columns))
+
+
+SMALL = [sample_states, kaplan_yorke, exponent_density, critical_line, slope, effective_rank]
+
+
+@pytest.mark.parametrize("prepare", SMALL)
 def test_one_program_at_first_and_none_again(prepare):
     """Not one for each operation, at 20 to 40 ms each; up to two may move the arguments."""
     jax.clear_caches()

@@ -93,6 +93,7 @@ class LyapunovSpectrum:
     checkpoint: LyapunovCheckpoint
 
     @property
+    @jax.jit
     def running(self) -> jax.Array:
         """The exponents as they would be after each window, shape (w, k)."""
         count = jnp.arange(1, self.windows.shape[-2] + 1, dtype=self.windows.dtype)
