@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnndyn.cells.base import Cell
-from rnndyn.cells.containers import require_params
+from rnndyn.cells.containers import require_params, state_shapes
 from rnndyn.core import validation
 from rnndyn.core.dependence import dependence
 from rnndyn.core.pytree import flatten, pytree, static
@@ -237,6 +237,14 @@ class MatrixFree(Linearization):
     def jacobians(self) -> jax.Array:
         return _form(self)
 
+    def step_shapes(self) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
+        """The tree of what `rule` takes at one step, and its leaves: hashable, nothing computed."""
+        shape = lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)  # noqa: E731
+        one = jax.tree.map(shape, self.slices)
+        leaves, structure = jax.tree.flatten((*one, self.args))
+        shapes = (jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for x in leaves)
+        return structure, tuple(shapes)
+
     def push(self, at: tuple[jax.Array, Any], v: jax.Array) -> jax.Array:
         z, data = at
         _, derivative = jax.linearize(lambda z: self.rule(z, data, self.args), z)
@@ -277,10 +285,7 @@ def _layout(free: MatrixFree) -> Layout | None:
     """How to store Jacobians in parts, read off the step's trace; None if it does not pay."""
     if free.size < _LEAST_SIZE or free.steps == 0:
         return None
-    point = jax.eval_shape(lambda slices: jax.tree.map(lambda leaf: leaf[0], slices), free.slices)
-    leaves, structure = jax.tree.flatten((*point, free.args))
-    shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for x in leaves)
-    return _traced_layout(free.rule, structure, shapes)
+    return _traced_layout(free.rule, *free.step_shapes())
 
 
 @functools.lru_cache(maxsize=128)
@@ -375,19 +380,25 @@ def _along_run(cell: Cell, params: Any, run: Trajectory | None) -> MatrixFree:
         raise TypeError(validation.sentence("run", "a Trajectory", repr(type(run)), advice))
     require_params(cell, params)
     advice = "pass the run of this cell with these params"
-    like = jax.eval_shape(cell.initial_state, params)
+    like = state_shapes(cell, params)
     expected, got = (jax.tree.structure(tree) for tree in (like, run.states))
     if expected != got:
         raise ValueError(validation.sentence("run.states", str(expected), str(got), advice))
-    states = jax.tree.map(lambda leaf: leaf[:-1], run.states)
-    data = (states, run.inputs, run.keys)
+    z, states = _before_steps(run.states)
     hidden = hidden_indices(cell, params)
-    return MatrixFree(hidden, CellStep(cell), params, (jax.vmap(flatten)(states), data))
+    return MatrixFree(hidden, CellStep(cell), params, (z, (states, run.inputs, run.keys)))
+
+
+@jax.jit
+def _before_steps(states: Any) -> tuple[jax.Array, Any]:
+    """The flat vectors (T, d) from which the steps of a run set out, and the states themselves."""
+    before = jax.tree.map(lambda leaf: leaf[:-1], states)
+    return jax.vmap(flatten)(before), before
 
 
 def hidden_indices(cell: Cell, params: Any) -> tuple[int, ...]:
     """The coordinates of z that `cell.hidden` selects."""
-    shapes, structure = jax.tree.flatten(jax.eval_shape(cell.initial_state, params))
+    shapes, structure = jax.tree.flatten(state_shapes(cell, params))
     numbered, start = [], 0
     for leaf in shapes:  # counted on the host: there is nothing to compile
         size, counts = math.prod(leaf.shape), jnp.issubdtype(leaf.dtype, jnp.inexact)
@@ -395,5 +406,5 @@ def hidden_indices(cell: Cell, params: Any) -> tuple[int, ...]:
         numbered.append(numbers.reshape(leaf.shape))
         start += size * counts
     with jax.ensure_compile_time_eval():
-        hidden = cell.hidden(jax.tree.unflatten(structure, [jnp.asarray(n) for n in numbered]))
+        hidden = cell.hidden(jax.tree.unflatten(structure, jax.device_put(numbered)))
         return tuple(int(index) for index in np.asarray(hidden))

@@ -318,11 +318,18 @@ def sample_states(
         raise TypeError(validation.sentence("run", "a Trajectory", repr(type(run)), advice))
     n = validation.require_int("n", n, 0, "pass how many states to draw")
     validation.require_nonnegative("noise", noise, "it is a standard deviation")
-    lead = run.inputs.ndim - 1
-    states = jax.tree.map(lambda leaf: leaf.reshape((-1,) + leaf.shape[lead:]), run.states)
+    none = not isinstance(noise, jax.Array) and noise == 0
+    return _sample_states(key, run.states, run.inputs.ndim - 1, n, None if none else noise)
+
+
+@jax.jit(static_argnames=("lead", "n"))
+def _sample_states(key: jax.Array, states: Any, lead: int, n: int, noise: Any) -> jax.Array:
+    states = jax.tree.map(lambda leaf: leaf.reshape((-1,) + leaf.shape[lead:]), states)
     z = jax.vmap(flatten)(states)
     key_choice, key_noise = jax.random.split(key)
     chosen = z[jax.random.randint(key_choice, (n,), 0, z.shape[0])]
+    if noise is None:
+        return chosen
     return chosen + jnp.asarray(noise, z.dtype) * jax.random.normal(
         key_noise, chosen.shape, z.dtype
     )

@@ -219,6 +219,16 @@ def require_cell(name: str, cell: Any) -> None:
         raise TypeError(validation.sentence(name, "a Cell", repr(cell), advice))
 
 
+@jax.jit
+def _initial_state(cell: Cell, params: Any) -> Any:
+    return cell.initial_state(params)
+
+
+def state_shapes(cell: Cell, params: Any) -> Any:
+    """A state of the cell as ShapeDtypeStructs; traced once for equal cells and shapes."""
+    return jax.eval_shape(_initial_state, cell, params)
+
+
 def require_params(cell: Cell, params: Any) -> None:
     """Raise unless params have the class and the shapes of those that the cell draws."""
     drawn = _drawn(cell)

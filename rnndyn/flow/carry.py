@@ -88,8 +88,7 @@ def carry(cell: Cell, params: Any, run: Trajectory, *, dense: bool = False) -> L
 def carry_of(cell: Cell, whole: Linearization) -> MatrixFree:
     """The carry along a matrix-free linearization of the cell; refused where there is none."""
     assert isinstance(whole, MatrixFree)
-    z, data = jax.tree.map(lambda leaf: leaf[0], whole.slices) if whole.steps else (None, None)
-    if z is not None and not has_carry(cell, z, data, whole.args):
+    if whole.steps and not _has_carry(cell, *whole.step_shapes()):
         expected = "a cell that hands on part of its state outside its weights"
         got = f"{type(cell).__name__}, in which each path from state to state passes them"
         advice = "use rd.gradient_flow, or a gated, residual or delayed cell"
@@ -97,15 +96,9 @@ def carry_of(cell: Cell, whole: Linearization) -> MatrixFree:
     return dataclasses.replace(whole, rule=CarryStep(cell))
 
 
-def has_carry(cell: Cell, z: jax.Array, data: Any, params: Any) -> bool:
-    """Whether any path of the step avoids all sums over coordinates; nothing is computed."""
-    leaves, structure = jax.tree.flatten((z, data, params))
-    shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
-    return _has_carry(cell, structure, shapes)
-
-
 @functools.cache
 def _has_carry(cell: Cell, structure: Any, shapes: tuple[jax.ShapeDtypeStruct, ...]) -> bool:
+    """Whether any path of the step avoids all sums over coordinates; nothing is computed."""
     found = []
 
     def traced(z, data, params):

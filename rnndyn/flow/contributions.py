@@ -113,7 +113,7 @@ def contributions(
     advice = "sum or average it to one number"
     if not callable(loss):
         raise TypeError(validation.sentence("loss", "a function", repr(loss), advice))
-    value = jax.eval_shape(loss, run.outputs)
+    value = jax.eval_shape(_value, run.outputs, loss)
     if not isinstance(value, jax.ShapeDtypeStruct):
         raise TypeError(validation.sentence("loss", "a scalar array", repr(value), advice))
     validation.require_shape("loss", value, (), advice)
@@ -130,7 +130,7 @@ def _contributions(
     hidden: tuple[int, ...],
     per_step: bool,
 ) -> Contributions:
-    value, sent = jax.value_and_grad(loss)(run.outputs)
+    value, sent = jax.value_and_grad(_value)(run.outputs, loss)
     before = jax.tree.map(lambda leaf: leaf[:-1], run.states)
     after = jax.tree.map(lambda leaf: leaf[1:], run.states)
     z = flatten(jax.tree.map(lambda leaf: leaf[0], before))
@@ -157,6 +157,11 @@ def _contributions(
     status = jnp.where(finite, jnp.int32(Status.CONVERGED), jnp.int32(Status.NONFINITE))
     lags = jnp.arange(len(sent), 0, -1)
     return Contributions(value, lags, back, whole, leaves, total, kept, status)
+
+
+@jax.jit(static_argnames="loss")
+def _value(outputs: jax.Array, loss: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    return loss(outputs)
 
 
 def _pull(cell: Cell, params: Any, scale: jax.Array, u: jax.Array, at: Any) -> tuple:

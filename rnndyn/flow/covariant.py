@@ -43,6 +43,7 @@ class CovariantVectors:
     status: jax.Array
 
     @property
+    @jax.jit
     def angles(self) -> jax.Array:
         """The angle in [0, pi/2] between each two vectors at each point, shape (S + 1, k, k).
 
@@ -69,15 +70,21 @@ class CovariantVectors:
         advice = f"there are k = {k} vectors to split in two"
         j = validation.require_int("j", j, 1, advice)
         validation.require_range("j", j, 1, k - 1, advice)
-        first, rest = self.vectors[..., :j], self.vectors[..., j:]
-        a, b = jnp.linalg.qr(first)[0], jnp.linalg.qr(rest)[0]
-        small = a if j <= k - j else b
-        large = b if j <= k - j else a
-        inside = jnp.swapaxes(large, -1, -2) @ small
-        cosine = jnp.linalg.norm(inside, 2, axis=(-2, -1))
-        # The sine too, as the cosine of a small angle has half the digits.
-        sine = jnp.linalg.svd(small - large @ inside, compute_uv=False)[..., -1]
-        return jnp.arctan2(sine, cosine)
+        return _splitting(self.vectors, j)
+
+
+@jax.jit(static_argnames="j")
+def _splitting(vectors: jax.Array, j: int) -> jax.Array:
+    k = vectors.shape[-1]
+    first, rest = vectors[..., :j], vectors[..., j:]
+    a, b = jnp.linalg.qr(first)[0], jnp.linalg.qr(rest)[0]
+    small = a if j <= k - j else b
+    large = b if j <= k - j else a
+    inside = jnp.swapaxes(large, -1, -2) @ small
+    cosine = jnp.linalg.norm(inside, 2, axis=(-2, -1))
+    # The sine too, as the cosine of a small angle has half the digits.
+    sine = jnp.linalg.svd(small - large @ inside, compute_uv=False)[..., -1]
+    return jnp.arctan2(sine, cosine)
 
 
 def covariant_vectors(

@@ -45,6 +45,7 @@ class GradientFlow:
     status: jax.Array
 
     @property
+    @jax.jit
     def slope(self) -> jax.Array:
         """d log_norm / d lag by least squares over the lags of at least half the largest.
 

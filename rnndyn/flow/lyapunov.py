@@ -93,6 +93,7 @@ class LyapunovSpectrum:
     checkpoint: LyapunovCheckpoint
 
     @property
+    @jax.jit
     def running(self) -> jax.Array:
         """The exponents as they would be after each window, shape (w, k)."""
         count = jnp.arange(1, self.windows.shape[-2] + 1, dtype=self.windows.dtype)
@@ -332,9 +333,15 @@ def kaplan_yorke(exponents: jax.Array, *, error: jax.Array | float = 0.0) -> jax
     validation.require_real("exponents", exponents)
     k = exponents.shape[0]
     validation.require_range("len(exponents)", k, 1, float("inf"), "pass one exponent at least")
+    return _kaplan_yorke(exponents, jnp.asarray(error, exponents.dtype))
+
+
+@jax.jit
+def _kaplan_yorke(exponents: jax.Array, error: jax.Array) -> jax.Array:
+    k = exponents.shape[0]
     order = jnp.argsort(-exponents)
     exponents = exponents[order]
-    slack = jnp.broadcast_to(jnp.asarray(error, exponents.dtype), (k,))[order]
+    slack = jnp.broadcast_to(error, exponents.shape)[order]
     slack = jnp.where(jnp.isfinite(slack), slack, 0)
     start = jnp.zeros((1,), exponents.dtype)
     sums = jnp.concatenate([start, jnp.cumsum(exponents)])

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnndyn.cells.base import Cell
-from rnndyn.cells.containers import require_cell
+from rnndyn.cells.containers import require_cell, state_shapes
 from rnndyn.core import validation
 from rnndyn.core.pytree import coordinate_names, pytree, static, unflatten
 from rnndyn.core.status import Status
@@ -276,7 +276,7 @@ def _length(mass: graded.Rows, from_: np.ndarray) -> jax.Array:
 def _ends(cell, params, whole, block) -> tuple[tuple[int, ...], tuple[int, ...]]:
     pair: tuple[Any, Any] = block if isinstance(block, tuple) else (block, block)
     validation.require_shape("block", np.zeros(len(pair)), (2,), "a pair is (to, from)")
-    shapes = jax.eval_shape(cell.initial_state, params)
+    shapes = state_shapes(cell, params)
     named: dict[str, tuple[int, ...]] = {}
     for index, name in enumerate(coordinate_names(shapes)):
         leaf = name.split("[")[0]
@@ -289,7 +289,7 @@ def _ends(cell, params, whole, block) -> tuple[tuple[int, ...], tuple[int, ...]]
 
 def _slots(cell: Cell, params: Any) -> np.ndarray:
     """For each coordinate of z its place in its shift register, 0 the newest; -1 outside."""
-    shapes = jax.eval_shape(cell.initial_state, params)
+    shapes = state_shapes(cell, params)
     size = len(coordinate_names(shapes))
     with jax.ensure_compile_time_eval():
         like = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)

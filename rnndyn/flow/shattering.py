@@ -7,7 +7,6 @@ shattered are large and useless: a step along one helps for no other input.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -138,17 +137,20 @@ def _correlate(gradients: jax.Array, lags: tuple[int, ...]) -> Shattering:
     flat = jnp.sum(centred**2) <= rounding
     total = jnp.where(flat, jnp.ones_like(largest), jnp.sum(centred**2))
     square = jnp.sum(unit**2)
-    count = gradients.shape[0]
+    count, numbers = gradients.shape[0], np.array(lags, np.int32)
 
-    def product(series: Any, lag: int) -> jax.Array:
-        return jnp.sum(series[: count - lag] * series[lag:])
+    def products(series: jax.Array) -> jax.Array:
+        """sum_i <s_i, s_{i+lag}> by lag, nothing beyond the end: a loop, not a term a lag."""
+        beyond = jnp.pad(series, ((0, count), (0, 0)))
+        moved = lambda lag: jax.lax.dynamic_slice_in_dim(beyond, lag, count)  # noqa: E731
+        return jax.lax.map(lambda lag: jnp.sum(series * moved(lag)), numbers)
 
-    correlated = jnp.stack([product(centred, lag) for lag in lags]) / total
-    cosine = [product(unit, lag) / square * (count / (count - lag)) for lag in lags]
+    correlated = products(centred) / total
+    cosine = products(unit) / square * jnp.asarray(count / (count - numbers), unit.dtype)
     status = jnp.where(flat, jnp.int32(Status.SINGULAR), jnp.int32(Status.CONVERGED))
     return Shattering(
-        lags=jnp.asarray(lags),
+        lags=jnp.asarray(np.array(lags)),
         autocorrelation=jnp.where(finite & ~flat, correlated, jnp.nan),
-        cosine=jnp.where(finite, jnp.stack(cosine), jnp.nan),
+        cosine=jnp.where(finite, cosine, jnp.nan),
         status=jnp.where(finite, status, jnp.int32(Status.NONFINITE)),
     )

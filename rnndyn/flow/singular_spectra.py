@@ -43,6 +43,7 @@ class SingularSpectra:
     status: jax.Array
 
     @property
+    @jax.jit
     def log_condition(self) -> jax.Array:
         """Log of the largest over the smallest, shape (L,); inf for a singular product."""
         smallest = self.log_values[..., -1]
@@ -51,6 +52,7 @@ class SingularSpectra:
         return jnp.where(singular, jnp.inf, spread)
 
     @property
+    @jax.jit
     def effective_rank(self) -> jax.Array:
         """exp of the entropy of sigma / sum sigma (Roy & Vetterli 2007), 1 to n; 0 if all are 0."""
         share = self.log_values - _log_sum(self.log_values)[..., None]
@@ -60,11 +62,13 @@ class SingularSpectra:
         return jnp.where(jnp.isneginf(self.log_values[..., 0]), jnp.zeros_like(rank), rank)
 
     @property
+    @jax.jit
     def log_mean_square(self) -> jax.Array:
         """Log of the mean of sigma^2, shape (L,): 0 under dynamical isometry."""
         return _log_sum(2 * self.log_values) - _log_size(self.log_values)
 
     @property
+    @jax.jit
     def relative_variance(self) -> jax.Array:
         """Variance of sigma^2 over the square of its mean, shape (L,), 0 to n - 1.
 

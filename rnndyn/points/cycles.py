@@ -170,20 +170,19 @@ def _distinct(map_: Map, found: Any, points: UniquePoints, period: int, atol: fl
     reached[known] = minimal[table.label[known]]
     modes = _padded_stability(map_, loops[best])
     chosen = rows[best]
-    return Cycles(
-        points=jnp.asarray(loops[best]),
-        multipliers=jnp.asarray(modes.multipliers),
-        unstable_dim=jnp.asarray(modes.unstable_dim),
-        stable=jnp.asarray(modes.stable),
-        index=jnp.asarray(table.index[chosen]),
-        hits=jnp.asarray(np.bincount(label[label >= 0], minlength=len(best))),
-        residual=jnp.asarray(table.residual[chosen]),
-        sigma_min=jnp.asarray(table.sigma_min[chosen]),
-        label=jnp.asarray(label),
-        minimal_period=jnp.asarray(reached),
-        status=found.status,
-        kind=found.kind,
-    )
+    columns = {
+        "points": loops[best],
+        "multipliers": modes.multipliers,
+        "unstable_dim": modes.unstable_dim,
+        "stable": modes.stable,
+        "index": table.index[chosen],
+        "hits": np.bincount(label[label >= 0], minlength=len(best)),
+        "residual": table.residual[chosen],
+        "sigma_min": table.sigma_min[chosen],
+        "label": label,
+        "minimal_period": reached,
+    }
+    return Cycles(**jax.device_put(columns), status=found.status, kind=found.kind)
 
 
 def _orbit_numbers(loops: np.ndarray, index: np.ndarray, near: float) -> np.ndarray:
@@ -217,5 +216,5 @@ def _padded_stability(map_: Map, loops: np.ndarray):
     m = len(loops)
     filled = np.zeros((max(8, 1 << max(m - 1, 0).bit_length()), *loops.shape[1:]), loops.dtype)
     filled[:m] = loops
-    modes = cycle_stability(map_, jnp.asarray(filled))
+    modes = cycle_stability(map_, jax.device_put(filled))
     return jax.tree.map(lambda leaf: np.asarray(leaf)[:m], modes)

@@ -147,20 +147,26 @@ def _smallest(jacobian: jax.Array, angle: jax.Array, radius: jax.Array | float) 
 def _minimise(
     objective: Callable[[jax.Array], jax.Array], grid: jax.Array, widths: jax.Array
 ) -> jax.Array:
-    """The least value on a grid (k, 2), then by a pattern search of halving width."""
-    values = jax.vmap(objective)(grid)
-    best = jnp.argmin(values)
+    """The least value on a grid (k, 2), then by a pattern search of halving width.
+
+    The grid is taken in parts of as many points as the search has moves, so that the objective is
+    compiled once.
+    """
     moves = jnp.array([[1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [-1, -1], [1, -1], [-1, 1]])
     moves = moves.astype(grid.dtype)
+    parts = -(-len(grid) // len(moves))
+    grid = jnp.pad(grid, ((0, parts * len(moves) - len(grid)), (0, 0)), mode="edge")
+    grid = grid.reshape(parts, *moves.shape)
 
-    def halve(_, carry):
+    def advance(i, carry):
         at, value, widths = carry
-        trials = at[None, :] + moves * widths[None, :]
+        searching = i >= parts
+        trials = jnp.where(searching, at[None, :] + moves * widths[None, :], grid[i])
         values = jax.vmap(objective)(trials)
         k = jnp.argmin(values)
-        better = values[k] < value
-        at = jnp.where(better, trials[k], at)
-        return at, jnp.where(better, values[k], value), widths / 2
+        better = (values[k] < value) | (~searching & jnp.isnan(values[k]))
+        at, value = jnp.where(better, trials[k], at), jnp.where(better, values[k], value)
+        return at, value, jnp.where(searching, widths / 2, widths)
 
-    carry = (grid[best], values[best], widths / 2)
-    return jax.lax.fori_loop(0, _HALVINGS, halve, carry)[1]
+    carry = (grid[0, 0], jnp.asarray(jnp.inf, grid.dtype), widths / 2)
+    return jax.lax.fori_loop(0, parts + _HALVINGS, advance, carry)[1]

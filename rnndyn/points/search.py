@@ -136,14 +136,15 @@ def search(
         if rounds == max_rounds or (complete and until == "index"):
             break
         deflate, known = not deflate, len(points.z)
-        begin = _fresh(jax.random.fold_in(key, rounds), starts, points.z)
+        roots = _padded(np.asarray(points.z))
+        begin = _fresh(key, rounds, starts, roots, len(points.z))
         if deflate:
-            begin = _deflated(map_, begin, points.z)
+            begin = _deflated(map_, begin, roots)
         later = _table(fixed_points(map_, begin, tol=tol))
         found = jax.tree.map(lambda a, b: np.concatenate([a, b]), found, later)
         drawn = np.concatenate([drawn, np.full(len(starts), not deflate)])
     reason = "evidence" if complete else "budget"
-    found = dataclasses.replace(jax.tree.map(jnp.asarray, found), map_=map_)
+    found = dataclasses.replace(jax.device_put(found), map_=map_)
     return Search(points, found, unseen, rounds, reason)
 
 
@@ -157,33 +158,44 @@ def _labels(points: UniquePoints, drawn: np.ndarray) -> np.ndarray:
     return label[label >= 0]
 
 
-def _fresh(key: jax.Array, starts: jax.Array, roots: jax.Array) -> jax.Array:
+def _padded(roots: np.ndarray) -> np.ndarray:
+    """With roots at infinity, up to a power of two, so that few shapes compile."""
+    count = max(8, 1 << max(0, len(roots) - 1).bit_length())
+    padding = ((0, count - len(roots)), (0, 0))
+    return np.pad(roots, padding, constant_values=np.inf)
+
+
+@jax.jit
+def _fresh(key: jax.Array, rounds: Any, starts: jax.Array, roots: jax.Array, known: Any):
     """As many points as starts, by thirds: between two starts, between two roots, and anywhere.
 
     "Anywhere" is normal about zero with the root mean square of the starts.
     """
     n = starts.shape[0]
-    keys = jax.random.split(key, 4)
+    keys = jax.random.split(jax.random.fold_in(key, rounds), 4)
 
-    def between(key, pool):
-        a, b = jax.random.randint(key, (2, n), 0, pool.shape[0])
+    def between(key, pool, count):
+        a, b = jax.random.randint(key, (2, n), 0, count)
         share = jax.random.uniform(keys[2], (n, 1), starts.dtype, -0.25, 1.25)
         return share * pool[a] + (1 - share) * pool[b]
 
     noise = jax.random.normal(keys[3], starts.shape, starts.dtype)
     near = 0.05 * jnp.std(starts, axis=0, keepdims=True) * noise
-    lines = between(keys[0], starts) + near
-    saddles = (between(keys[1], roots) if len(roots) > 1 else lines) + near
+    lines = between(keys[0], starts, n) + near
+    saddles = jnp.where(known > 1, between(keys[1], roots, known), lines) + near
     anywhere = jnp.sqrt(jnp.mean(starts**2)) * noise
     third = (jnp.arange(n) % 3)[:, None]
     return jnp.where(third == 0, lines, jnp.where(third == 1, saddles, anywhere))
 
 
-def _deflated(map_: Map, starts: jax.Array, roots: jax.Array) -> jax.Array:
-    """Where descents on the deflated map end; roots are padded so that few shapes compile."""
-    count = max(8, 1 << max(0, len(roots) - 1).bit_length())
-    far = jnp.full((count - len(roots), starts.shape[1]), jnp.inf, starts.dtype)
-    args = (map_.args, jnp.concatenate([roots, far]))
+def _deflated(map_: Map, starts: jax.Array, roots: np.ndarray) -> jax.Array:
+    """Where descents on the deflated map end."""
+    args = (map_.args, jax.device_put(roots))
     moved = fixed_points(Map(Deflated(map_.rule), args), starts, max_steps=_DESCENT)
-    usable = jnp.all(jnp.isfinite(moved.z), axis=1) & (moved.kind != Kind.NONE)
-    return jnp.where(usable[:, None], moved.z, starts)
+    return _where_usable(moved.z, moved.kind, starts)
+
+
+@jax.jit
+def _where_usable(z: jax.Array, kind: jax.Array, starts: jax.Array) -> jax.Array:
+    usable = jnp.all(jnp.isfinite(z), axis=1) & (kind != Kind.NONE)
+    return jnp.where(usable[:, None], z, starts)

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -149,19 +148,20 @@ def unique(
     position = np.empty(best.size, int)
     position[label[best]] = np.arange(best.size)
     renamed[rows] = position[label]
-    return UniquePoints(
-        z=jnp.asarray(table.z[chosen]),
-        hits=jnp.asarray(hits),
-        index=jnp.asarray(table.index[chosen]),
-        index_sum=jnp.asarray(np.sum(table.index[chosen])),
-        residual=jnp.asarray(table.residual[chosen]),
-        sigma_min=jnp.asarray(table.sigma_min[chosen]),
-        kind=jnp.asarray(table.kind[chosen]),
-        nullity=jnp.asarray(_dimensions(table.nullity[rows], label)[label[best]]),
-        label=jnp.asarray(renamed),
-        missing=jnp.asarray(missing(hits)),
-        map_=found.map_,
-    )
+    columns = {
+        "z": table.z[chosen],
+        "hits": hits,
+        "index": table.index[chosen],
+        "index_sum": np.sum(table.index[chosen]),
+        "residual": table.residual[chosen],
+        "sigma_min": table.sigma_min[chosen],
+        "kind": table.kind[chosen],
+        "nullity": _dimensions(table.nullity[rows], label)[label[best]],
+        "label": renamed,
+        "missing": np.asarray(missing(hits)),
+    }
+    # put there, as jnp.asarray compiles a program for each shape
+    return UniquePoints(**jax.device_put(columns), map_=found.map_)
 
 
 def require_atol(atol: float | None) -> None:

@@ -45,7 +45,11 @@ def critical_line(variance: Any, *, activation: Activation = "tanh") -> tuple[ja
     1.0
     """
     validation.require_nonnegative("variance", variance, "a unit receives a variance above 0")
-    (variance,), phi = floats(variance), function_of(activation)
+    return _critical_line(*floats(variance), function_of(activation))
+
+
+@jax.jit(static_argnames="phi")
+def _critical_line(variance: jax.Array, phi: Callable) -> tuple[jax.Array, jax.Array]:
     dtype = variance.dtype
 
     def at(q):
@@ -84,7 +88,7 @@ def critical_gain(input_variance: Any = 0.0, *, activation: Activation = "tanh")
 
 @jax.jit(static_argnames="phi")
 def _critical_gain(s2: jax.Array, phi: Callable) -> jax.Array:
-    excess = lambda q: critical_line(q, activation=phi)[1] - s2  # noqa: E731
+    excess = lambda q: _critical_line(q, phi)[1] - s2  # noqa: E731
     low, high = jnp.full_like(s2, -16.0), jnp.full_like(s2, 9.0)
 
     def halve(_, ends):
@@ -98,7 +102,7 @@ def _critical_gain(s2: jax.Array, phi: Callable) -> jax.Array:
     found = jnp.where(s2 == 0, True, (q < 8000.0) & (q > 2e-7))
     q = q - excess(q) / jax.lax.stop_gradient(jax.grad(excess)(q))
     at_rest = 1 / jnp.abs(slope_of(phi)(jnp.zeros_like(s2)))
-    gain = jnp.where(s2 == 0, at_rest, critical_line(q, activation=phi)[0])
+    gain = jnp.where(s2 == 0, at_rest, _critical_line(q, phi)[0])
     return jnp.where(found & jnp.isfinite(gain), gain, jnp.nan)
 
 

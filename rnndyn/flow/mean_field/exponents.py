@@ -1,5 +1,6 @@
 """All Lyapunov exponents of wide plain networks, by free probability."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -79,8 +80,13 @@ def exponent_density(
     [-0.067, -0.235, -0.49, -1.04]
     """
     k = validation.require_int("k", k, 1, "pass how many ranks")
-    gain, variance = floats(*nonnegative(gain=gain, variance=variance))
-    phi, dtype = function_of(activation), variance.dtype
+    numbers = floats(*nonnegative(gain=gain, variance=variance))
+    return _exponent_density(*numbers, function_of(activation), k)
+
+
+@jax.jit(static_argnames=("phi", "k"))
+def _exponent_density(gain: jax.Array, variance: jax.Array, phi: Callable, k: int):
+    dtype = variance.dtype
     ranks = (jnp.arange(k, dtype=dtype) + 0.5) / k
     size = jnp.sqrt(jnp.maximum(variance, FLOOR))
 

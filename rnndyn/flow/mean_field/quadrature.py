@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from rnndyn.cells.elman import ACTIVATIONS
 from rnndyn.core import validation
@@ -102,18 +103,20 @@ def function_of(activation: Activation) -> Callable:
     return ACTIVATIONS[activation]
 
 
-def nonnegative(**numbers: Any) -> list[jax.Array]:
+def nonnegative(**numbers: Any) -> list[Any]:
     """The scalars; raise on one below 0, and make it NaN where it is traced."""
     found = []
     for name, number in numbers.items():
         validation.require_shape(name, number, (), "pass one number and vmap over several")
         advice = "pass a standard deviation or a variance of the network's weights or input"
         validation.require_nonnegative(name, number, advice)
-        number = jnp.asarray(number, float)
-        found.append(jnp.where(number < 0, jnp.nan, number))
+        (number,) = floats(number)
+        traced = isinstance(number, Tracer)
+        found.append(jnp.where(number < 0, jnp.nan, number) if traced else number)
     return found
 
 
-def floats(*numbers: Any) -> list[jax.Array]:
-    dtype = jnp.result_type(float, *(jnp.asarray(number, float) for number in numbers))
-    return [jnp.asarray(number, dtype) for number in numbers]
+def floats(*numbers: Any) -> list[Any]:
+    """In the default floating dtype, on the host where they are not JAX's: nothing to compile."""
+    own = lambda number: isinstance(number, jax.Array)  # noqa: E731
+    return [(jnp if own(n) else np).asarray(n, jnp.result_type(float)) for n in numbers]
