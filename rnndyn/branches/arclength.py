@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from rnndyn.branches.factors import determinant_sign, factored, last_column
+from rnndyn.core.jacobian import jacobian
 from rnndyn.core.pytree import pytree
 
 NEWTON_STEPS = 8
@@ -102,8 +103,7 @@ class Family:
         """
         z, s = u[:-1], u[-1]
         rule = self.rule(s)
-        value, push = jax.linearize(lambda z: rule(z) - z, z)
-        by_z = jax.vmap(push, out_axes=1)(jnp.eye(z.size, dtype=u.dtype))
+        value, by_z = jacobian(lambda z: rule(z) - z, z)
         by_s = jax.jvp(lambda s: self.rule(s)(z), (s,), (jnp.ones_like(s),))[1]
         return value, jnp.concatenate([by_z, by_s[:, None]], axis=1)
 

@@ -149,7 +149,7 @@ def _located(family: Family, kind: str, guesses: Any, angles: Any, tol) -> list[
         {
             "kind": kind,
             "u": found.u,
-            "eigenvalues": found.eigenvalues,
+            "multiplicity": found.multiplicity,
             "coefficient": found.coefficient,
             "cubic": found.cubic,
             "angle": float(found.angle),

@@ -75,9 +75,7 @@ def finish(family: Family, event: dict[str, Any], period: int) -> Event:
     multiplicity, coefficient, resonance = 1, complex(np.nan, np.nan), 0
     criticality = event.get("criticality", "")
     if located and event["kind"] != "border_collision":
-        critical = np.exp(1j * event["angle"])
-        near = np.abs(event["eigenvalues"] - critical) <= negligible
-        multiplicity = max(1, int(np.sum(near)))
+        multiplicity = int(event["multiplicity"])
         if event["kind"] == "neimark_sacker":
             turns = [abs(event["angle"] - 2 * np.pi / k) <= negligible for k in STRONG]
             resonance = STRONG[turns.index(True)] if any(turns) else 0

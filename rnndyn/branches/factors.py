@@ -34,6 +34,21 @@ def last_column(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
     return column[:, 0], _parity(lu, pivots)
 
 
+def ends(matrix: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    """The last k columns of the inverse of a matrix, (n, k), and its last row, (n,)."""
+    n = len(matrix)
+    units = jnp.eye(n, k, k - n, dtype=matrix.dtype)
+    lu, _, order = jax.lax.linalg.lu(jnp.concatenate([matrix, units], axis=1))
+    lu, right = lu[:, :n], lu[:, n:]
+    right = jax.lax.linalg.triangular_solve(lu, right, left_side=True, lower=False)
+    # U^T y = e_n has the solution e_n / U_nn.
+    last = units[:, -1:] / lu[-1, -1]
+    left = jax.lax.linalg.triangular_solve(
+        lu, last, left_side=True, lower=True, unit_diagonal=True, transpose_a=True
+    )
+    return right, jnp.zeros_like(left[:, 0]).at[order].set(left[:, 0])
+
+
 def _parity(lu: jax.Array, pivots: jax.Array) -> jax.Array:
     """The sign of a determinant from its LU decomposition."""
     swaps = jnp.sum(pivots != jnp.arange(len(lu), dtype=pivots.dtype))

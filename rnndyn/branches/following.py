@@ -232,7 +232,7 @@ def _of_the_half(problem: Problem, event: dict[str, Any]) -> dict[str, Any]:
     ((found, _),) = located(problem.iterated(half), "flip", u[None], [np.pi], problem.sizes.tol)
     if not float(np.max(np.abs(found.u - u))) <= _reach(u):
         return event
-    named = {name: getattr(found, name) for name in ("u", "eigenvalues", "coefficient", "cubic")}
+    named = {name: getattr(found, name) for name in ("u", "multiplicity", "coefficient", "cubic")}
     return (
         event
         | named

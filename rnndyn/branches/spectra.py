@@ -13,6 +13,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from rnndyn.branches.arclength import Family
+from rnndyn.core.jacobian import jacobian
 
 STRIDE = 8  # points between two spectra where nothing is near
 _CHUNK = 2**22  # numbers of all Jacobians that are held at once
@@ -203,4 +204,4 @@ def filled(rows: Any) -> Any:
 def _jacobians(family: Family, points: jax.Array) -> jax.Array:
     """dF/dz at each of the points u, (n, d, d)."""
 
-    return jax.vmap(lambda u: jax.jacfwd(family.rule(u[-1]))(u[:-1]))(points)
+    return jax.vmap(lambda u: jacobian(family.rule(u[-1]), u[:-1])[1])(points)
