@@ -83,10 +83,12 @@ def finish(family: Family, event: dict[str, Any], period: int) -> Event:
             coefficient, criticality = _name(event, dtype)
             criticality = "" if resonance else criticality
     low, width = np.asarray(family.low), np.asarray(family.width)
+    tangent = event["tangent"].copy()
+    tangent[-1] *= width
     numbers: dict[str, Any] = {
         "parameter": low + width * u[-1],
         "z": u[:-1],
-        "tangent": event["tangent"] * np.append(np.ones_like(u[:-1]), width),
+        "tangent": tangent,
         "coefficient": np.asarray(coefficient, np.result_type(dtype, np.complex64)),
         "angle": np.asarray(event["angle"], dtype),
         "multiplicity": np.asarray(multiplicity),
