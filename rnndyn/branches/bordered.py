@@ -62,9 +62,8 @@ class Root:
 def solve(family: Family, kind: str, u: jax.Array, angle: jax.Array) -> Root:
     """Newton from u.
 
-    It ends when the step that follows, by the same decomposition, is below 8 eps of the unknowns
-    (x is after it, what else there is before it), when such steps have stopped falling at rounding,
-    or after `ITERATIONS`.
+    It ends after a step below 8 eps of the unknowns (x is after it, what else there is before it),
+    when steps have stopped falling at rounding, or after `ITERATIONS`.
     """
     eps = jnp.finfo(u.dtype).eps
     x = u
@@ -76,31 +75,25 @@ def solve(family: Family, kind: str, u: jax.Array, angle: jax.Array) -> Root:
         value, slope = family.derivative(x[: u.size])
         return Root(x, value, slope, borders, _null(kind, slope, x, borders))
 
-    def negligible(root):
-        return 8 * eps * jnp.maximum(1, size(root.x))
-
     def unsettled(carry):
-        root, ahead, before, count = carry
-        step, least = size(ahead), negligible(root)
+        root, _, step, before, count = carry
+        least = 8 * eps * jnp.maximum(1, size(root.x))
         resting = (step <= 128 * least) & (step > 0.5 * before)
         return (count < ITERATIONS) & (step > least) & ~resting
 
     def improve(carry):
-        root, ahead, _, count = carry
+        last, borders, before, _, count = carry
+        root = at(last.x, borders)
         matrix, right = _jacobian(family, kind, root), _value(kind, root)
         usable = jnp.all(jnp.isfinite(matrix)) & jnp.all(jnp.isfinite(right))
-        inverse, _ = factored(jnp.where(usable, matrix, 0))
-        root = at(root.x - inverse(right), _directions(root.null))
-        return root, inverse(_value(kind, root)), size(ahead), count + 1
+        change = factored(jnp.where(usable, matrix, 0))[0](right)
+        root = dataclasses.replace(root, x=root.x - change)
+        return root, _directions(root.null), size(change), before, count + 1
 
-    first = at(x, _generic(kind, x, u.size - 1))
-    borders = _directions(first.null)
-    null = _null(kind, first.slope, x, borders)
-    infinite = jnp.full_like(x, jnp.inf)
-    start = (dataclasses.replace(first, borders=borders, null=null), infinite, size(infinite), 0)
-    root, ahead, _, _ = jax.lax.while_loop(unsettled, improve, start)
-    last = jnp.where(size(ahead) <= negligible(root), ahead, 0)
-    return dataclasses.replace(root, x=root.x - last)
+    borders, infinite = _generic(kind, x, u.size - 1), jnp.asarray(jnp.inf, u.dtype)
+    unknown = jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), jax.eval_shape(at, x, borders))
+    start = (dataclasses.replace(unknown, x=x), borders, infinite, infinite, 0)
+    return jax.lax.while_loop(unsettled, improve, start)[0]
 
 
 def residual(kind: str, root: Root) -> jax.Array:

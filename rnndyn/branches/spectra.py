@@ -253,8 +253,8 @@ def _eigenvalues(family: Family, points: Any) -> Any:
 
 
 def filled(rows: Any) -> Any:
-    """The rows, the last one repeated up to a power of two: few shapes, few compilations."""
-    size = 1 << (len(rows) - 1).bit_length()
+    """The rows, the last one repeated up to a power of two from 32 on: few compilations."""
+    size = max(32, 1 << (len(rows) - 1).bit_length())
     return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
 
 
