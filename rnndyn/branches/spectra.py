@@ -185,7 +185,8 @@ def may_cross(values: Any) -> Any:
     rows, d = np.flatnonzero(answer), values.shape[1]
     most = max(1, _CHUNK // (d * d))
     for part in (rows[i : i + most] for i in range(0, len(rows), most)):
-        nearest = _nearest(values[part], values[part + 1])
+        gaps = np.abs(values[part, :, None] - values[part + 1, None, :])
+        nearest = gaps.argmin(axis=2)
         different = (np.sort(nearest, axis=1) == np.arange(d)).all(axis=1)
         same_side = np.take_along_axis(two[part], nearest, axis=1) == one[part]
         answer[part] = ~(different & same_side.all(axis=1))
@@ -194,21 +195,10 @@ def may_cross(values: Any) -> Any:
 
 def assigned(before: Any, after: Any) -> Any:
     """The orders of least total distance of rows `after` (n, d) from those of `before`."""
-    n, d = before.shape
-    orders = np.empty((n, d), int)
-    most = max(1, _CHUNK // (d * d))
-    for rows in (slice(i, i + most) for i in range(0, n, most)):
-        orders[rows] = _nearest(before[rows], after[rows])
-    for row in np.flatnonzero((np.sort(orders, axis=1) != np.arange(d)).any(axis=1)):
-        orders[row] = _assigned(before[row], after[row])
+    orders = np.empty(before.shape, int)
+    for order, *pair in zip(orders, before, after, strict=True):
+        order[:] = _assigned(*pair)
     return orders
-
-
-def _nearest(before: Any, after: Any) -> Any:
-    """For each number of each row that of the row `after` which is nearest."""
-    off = before.real[:, :, None] - after.real[:, None, :]
-    across = before.imag[:, :, None] - after.imag[:, None, :]
-    return np.argmin(off * off + across * across, axis=2)
 
 
 def _assigned(before: Any, after: Any) -> Any:
