@@ -84,7 +84,8 @@ def continuation(
         only one branch leads on from there. The other branches at an event are followed by
         `switch_branch`.
         Cost per step: 2 Jacobians (d + 1 forward derivatives each, less the products of a matrix
-        with z, which come as the matrix), 3 LU decompositions and 3 or 4 evaluations of the map; for each point one eigenvalue decomposition O(d^3).
+        with z, which come as the matrix), 3 LU decompositions and 3 or 4 evaluations of the map;
+        for each point one eigenvalue decomposition O(d^3).
         Trimming and events are host-side steps, so the call itself is not jitted.
 
     Raises
