@@ -15,7 +15,7 @@ import numpy as np
 
 from rnndyn.branches import bordered, normal_forms
 from rnndyn.branches.arclength import Family, size
-from rnndyn.branches.factors import inverse_norm
+from rnndyn.branches.factors import SMALL, inverse_norm
 from rnndyn.core.jacobian import jacobian
 from rnndyn.core.pytree import pytree
 
@@ -135,7 +135,8 @@ def _multiplicity(J: jax.Array, kind: str, angle: jax.Array, vectors: Any) -> ja
     """How many eigenvalues are critical.
 
     J + q p^H - m I has the eigenvalues of J - m I but for that of q, which is 1. None of them is
-    smaller than the reciprocal of any norm of the inverse, so eigenvalues are seldom computed.
+    smaller than the reciprocal of any norm of the inverse: eigenvalues of a large J are seldom
+    computed.
     """
     negligible = jnp.finfo(J.dtype).eps ** (1 / 3)
 
@@ -143,7 +144,7 @@ def _multiplicity(J: jax.Array, kind: str, angle: jax.Array, vectors: Any) -> ja
         off = jnp.abs(jnp.linalg.eigvals(J) - jax.lax.complex(jnp.cos(angle), jnp.sin(angle)))
         return jnp.maximum(1, jnp.sum(off <= negligible))
 
-    if vectors is None:
+    if vectors is None or len(J) <= SMALL:
         return counted()
     q, p = vectors
     critical = jnp.asarray(bordered.MULTIPLIER.get(kind, 1), J.dtype)

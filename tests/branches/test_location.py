@@ -35,12 +35,12 @@ def test_both_methods_find_the_same(kind, family, span, u, angle):
 def test_multiplicity_is_what_eigenvalues_within_the_cube_root_of_eps_say():
     """Also where no eigenvalue is computed; a matrix that is far from normal."""
     rng = np.random.default_rng(0)
-    vectors, level = rng.normal(size=(6, 6)), float(np.cbrt(jnp.finfo(jnp.zeros(()).dtype).eps))
+    vectors, level = rng.normal(size=(10, 10)), float(np.cbrt(jnp.finfo(jnp.zeros(()).dtype).eps))
     duals = np.linalg.inv(vectors)
     q = vectors[:, 0] / np.linalg.norm(vectors[:, 0])
     p = duals[0] / (duals[0] @ q)
     for gap, want in ((1e3, 1), (2.0, 1), (0.5, 2), (0.0, 2)):
-        values = np.diag([-1, -1 + gap * level, 0.3, -0.2, 0.5, 0.9])
+        values = np.diag([-1, -1 + gap * level, *np.linspace(-0.7, 0.9, 8)])
         matrix = jnp.asarray(vectors @ values @ duals)
         critical = jnp.asarray(np.pi), (jnp.asarray(q), jnp.asarray(p))
         assert int(_multiplicity(matrix, "flip", *critical)) == want
