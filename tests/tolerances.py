@@ -109,6 +109,8 @@ MULTIPLES = {
     "slope": (4096, "log1p by 512 eps, and differences of x up to 9 at 1e-13 of it"),
     "certified": (2**17, "a residual of 8 eps times an inverse of norm up to 1e3"),
     "interval_sum": (2**14, "absolute: 50 products below 6, each off by 54 eps"),
+    # Jacobians
+    "jacobian_of": (64, "the same sums of products in another order, three layers deep"),
 }
 
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from rnndyn.branches.factors import determinant_sign, factored, last_column
+from rnndyn.core.jacobian import jacobian
 from rnndyn.core.pytree import pytree
 
 NEWTON_STEPS = 8
@@ -68,6 +69,10 @@ class Node:
     sums: jax.Array
     alternation: jax.Array
 
+    def take(self, rows: Any) -> "Node":
+        """Of a stack of nodes one, or some: what `jax.tree.map` does, at once."""
+        return Node(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
+
 
 @pytree
 class Sizes:
@@ -102,8 +107,7 @@ class Family:
         """
         z, s = u[:-1], u[-1]
         rule = self.rule(s)
-        value, push = jax.linearize(lambda z: rule(z) - z, z)
-        by_z = jax.vmap(push, out_axes=1)(jnp.eye(z.size, dtype=u.dtype))
+        value, by_z = jacobian(lambda z: rule(z) - z, z)
         by_s = jax.jvp(lambda s: self.rule(s)(z), (s,), (jnp.ones_like(s),))[1]
         return value, jnp.concatenate([by_z, by_s[:, None]], axis=1)
 
@@ -256,13 +260,16 @@ def _start(family: Family, u0: jax.Array, given: jax.Array, sizes: Sizes) -> tup
 
 def _ignored(family: Family, u: jax.Array) -> jax.Array:
     """Whether the map has no derivative in p: here, off the branch, and elsewhere in the span."""
-    upright = jnp.zeros_like(u).at[-1].set(1)
-    ignored = jnp.asarray(True)
-    for offset, s in ((0.0, u[-1]), (0.37, 0.12), (-0.61, 0.77)):
-        shift = offset * jnp.cos(1 + jnp.arange(u.size, dtype=u.dtype))
-        point = (u + shift).at[-1].set(s)
-        ignored &= jnp.all(jax.jvp(family, (point,), (upright,))[1] == 0)
-    return ignored
+    shift = jnp.cos(1 + jnp.arange(u.size - 1, dtype=u.dtype))
+
+    def derivative(place):
+        offset, s = place
+        z = u[:-1] + offset * shift
+        return jax.jvp(lambda s: family(jnp.append(z, s)), (s,), (jnp.ones_like(s),))[1]
+
+    offsets, elsewhere = jnp.asarray([[0.0, 0.37, -0.61], [0.0, 0.12, 0.77]], u.dtype)
+    places = offsets, elsewhere.at[0].set(u[-1])
+    return jnp.all(jax.lax.map(derivative, places) == 0)
 
 
 def _follow(family, first, stop, sizes, max_points, natural):

@@ -4,17 +4,19 @@ With A singular, the solution of [A, b; c^T, 0] [v; g] = [0; 1] has g = 0, v spa
 and the solution w of the transposed system the left one; dg = -w^T dA v (Griewank & Reddien 1984;
 Govaerts, Numerical methods for bifurcations of dynamical equilibria, 2000, ch. 3). So G = 0, g = 0
 has d + 1 unknowns, or d + 2, where the system with the critical vectors among its unknowns has up
-to 3 d + 2. Per step: two LU decompositions, a Jacobian and d + 1 forward derivatives of a product.
-The borders b and c follow w and v, so the bordered matrix is as regular as it can be while the
-kernel has dimension one.
+to 3 d + 2. Per step: two LU decompositions, a Jacobian and the gradient of a product. The borders b
+and c follow w and v, so the bordered matrix is as regular as it can be while the kernel has
+dimension one.
 """
 
-from typing import Any
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 
 from rnndyn.branches.arclength import Family, size
+from rnndyn.branches.factors import ends, factored
+from rnndyn.core.jacobian import jacobian
 from rnndyn.core.pytree import pytree
 
 ITERATIONS = 12
@@ -39,11 +41,29 @@ class Null:
     test: jax.Array
 
 
-def solve(family: Family, kind: str, u: jax.Array, angle: jax.Array) -> tuple[jax.Array, Null]:
-    """Newton from u: the root x = (u[, angle or unfolding]) and the critical vectors there.
+@pytree
+class Root:
+    """The unknowns x = (u[, angle or unfolding]), and G, G_u and the critical vectors there.
 
-    It ends when a step is below 8 eps of the unknowns, when it has stopped falling at rounding,
-    or after `ITERATIONS`.
+    The borders are those that `null` was found with.
+    """
+
+    x: jax.Array
+    value: jax.Array
+    slope: jax.Array
+    borders: tuple[jax.Array, jax.Array]
+    null: Null
+
+    @property
+    def z(self) -> jax.Array:
+        return self.x[: self.value.size]
+
+
+def solve(family: Family, kind: str, u: jax.Array, angle: jax.Array) -> Root:
+    """Newton from u.
+
+    It ends after a step below 8 eps of the unknowns (x is after it, what else there is before it),
+    when steps have stopped falling at rounding, or after `ITERATIONS`.
     """
     eps = jnp.finfo(u.dtype).eps
     x = u
@@ -51,39 +71,39 @@ def solve(family: Family, kind: str, u: jax.Array, angle: jax.Array) -> tuple[ja
         extra = angle if kind == "neimark_sacker" else jnp.zeros_like(angle)
         x = jnp.append(u, extra)
 
+    def at(x, borders):
+        value, slope = family.derivative(x[: u.size])
+        return Root(x, value, slope, borders, _null(kind, slope, x, borders))
+
     def unsettled(carry):
-        x, step, before, count, _ = carry
-        rounding = eps * jnp.maximum(1, size(x))
-        resting = (step <= 1024 * rounding) & (step > 0.5 * before)
-        return (count < ITERATIONS) & (step > 8 * rounding) & ~resting
+        root, _, step, before, count = carry
+        least = 8 * eps * jnp.maximum(1, size(root.x))
+        resting = (step <= 128 * least) & (step > 0.5 * before)
+        return (count < ITERATIONS) & (step > least) & ~resting
 
     def improve(carry):
-        x, before, _, count, borders = carry
-        value, slope = family.derivative(x[: u.size])
-        null = _null(kind, slope, x, borders)
-        matrix, right = _linear(family, kind, x, value, slope, null, borders)
+        last, borders, before, _, count = carry
+        root = at(last.x, borders)
+        matrix, right = _jacobian(family, kind, root), _value(kind, root)
         usable = jnp.all(jnp.isfinite(matrix)) & jnp.all(jnp.isfinite(right))
-        change = jnp.linalg.solve(jnp.where(usable, matrix, 0), right)
-        return x - change, size(change), before, count + 1, _directions(null)
+        change = factored(jnp.where(usable, matrix, 0))[0](right)
+        root = dataclasses.replace(root, x=root.x - change)
+        return root, _directions(root.null), size(change), before, count + 1
 
-    infinite = jnp.asarray(jnp.inf, u.dtype)
-    slope = family.derivative(u)[1]
-    borders = _directions(_null(kind, slope, x, _generic(kind, x, u.size - 1)))
-    start = (x, infinite, infinite, jnp.asarray(0), borders)
-    x, _, _, _, borders = jax.lax.while_loop(unsettled, improve, start)
-    return x, _null(kind, family.derivative(x[: u.size])[1], x, borders)
+    borders, infinite = _generic(kind, x, u.size - 1), jnp.asarray(jnp.inf, u.dtype)
+    unknown = jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), jax.eval_shape(at, x, borders))
+    start = (dataclasses.replace(unknown, x=x), borders, infinite, infinite, 0)
+    return jax.lax.while_loop(unsettled, improve, start)[0]
 
 
-def residual(family: Family, kind: str, x: jax.Array, null: Null) -> jax.Array:
+def residual(kind: str, root: Root) -> jax.Array:
     """Max norm of G and of A on its critical vectors, at length 1; the unfolding included."""
-    u = x[: null.left.size + 1]
-    value, slope = family.derivative(u)
-    left, right = _directions(null)
+    left, right = _directions(root.null)
     if kind == "branch_point":
-        off = jnp.append(left @ slope, x[-1])
+        off = jnp.append(left @ root.slope, root.x[-1])
     else:
-        off = _matrix(kind, slope, x) @ right[:, 0]
-    return jnp.maximum(size(value), size(jnp.abs(off)))
+        off = _matrix(kind, root.slope, root.x) @ right[:, 0]
+    return jnp.maximum(size(root.value), size(jnp.abs(off)))
 
 
 def critical_vectors(kind: str, null: Null) -> tuple[jax.Array, jax.Array]:
@@ -129,11 +149,7 @@ def _null(kind: str, slope: jax.Array, x: jax.Array, borders: tuple[jax.Array, j
     corner = jnp.zeros((k, 1), b.dtype)
     top = jnp.concatenate([_matrix(kind, slope, x), b.conj()[:, None]], axis=1)
     matrix = jnp.concatenate([top, jnp.concatenate([c.conj().T, corner], axis=1)])
-    factors = jax.scipy.linalg.lu_factor(matrix)
-    ends = jnp.zeros((n + 1, k), b.dtype).at[-k:].set(jnp.eye(k, dtype=b.dtype))
-    last = jnp.zeros(n + 1, b.dtype).at[-1].set(1)
-    right = jax.scipy.linalg.lu_solve(factors, ends)
-    left = jax.scipy.linalg.lu_solve(factors, last, trans=1)
+    right, left = ends(matrix, k)
     return Null(left[:d], right[:n], left[d:])
 
 
@@ -148,9 +164,18 @@ def _unit(v: jax.Array) -> jax.Array:
     return v / jnp.linalg.norm(v).astype(v.dtype)
 
 
-def _linear(family, kind: str, x, value, slope, null: Null, borders) -> tuple[Any, Any]:
-    """Jacobian and value of the system in x."""
-    n = slope.shape[1]
+def _value(kind: str, root: Root) -> jax.Array:
+    """The equations in x: G, with the unfolding of a branch point, and the test functions."""
+    value = root.value
+    if kind == "branch_point":
+        value = value + root.x[-1] * root.borders[0]
+    return jnp.concatenate([value, *(jnp.atleast_1d(part) for part in _parts(root.null.test))])
+
+
+def _jacobian(family: Family, kind: str, root: Root) -> jax.Array:
+    """Jacobian of the equations in x."""
+    slope, null, x = root.slope, root.null, root.x
+    z, s = root.z, x[root.z.size]
 
     def value_at(z, s):
         return family.rule(s)(z)
@@ -167,19 +192,18 @@ def _linear(family, kind: str, x, value, slope, null: Null, borders) -> tuple[An
         a, b = w.real, w.imag
         return jnp.stack([a @ parts[0] - b @ parts[1], a @ parts[1] + b @ parts[0]])
 
-    z, s = x[: n - 1], x[n - 1]
-    by_s = jax.jacfwd(product, argnums=1)(z, s)[:, None]
-    by_u = -jnp.concatenate([jax.jacfwd(product)(z, s), by_s], axis=1)
+    by_s = jax.jvp(lambda s: product(z, s), (s,), (jnp.ones_like(s),))[1][:, None]
+    by_u = -jnp.concatenate([jacobian(lambda z: product(z, s), z)[1], by_s], axis=1)
     if kind in MULTIPLIER:
-        return jnp.concatenate([slope, by_u]), jnp.append(value, null.test)
+        return jnp.concatenate([slope, by_u])
     if kind == "branch_point":
-        b = borders[0]
-        rows = jnp.concatenate([slope, b[:, None]], axis=1), jnp.pad(by_u, ((0, 0), (0, 1)))
-        return jnp.concatenate(rows), jnp.concatenate([value + x[-1] * b, null.test])
+        border = root.borders[0][:, None]
+        rows = jnp.concatenate([slope, border], axis=1), jnp.pad(by_u, ((0, 0), (0, 1)))
+        return jnp.concatenate(rows)
     turn = jax.lax.complex(-jnp.sin(x[-1]), jnp.cos(x[-1])) * (null.left @ null.right[:, 0])
     by_angle = jnp.stack(_parts(turn))[:, None]
     rows = jnp.pad(slope, ((0, 0), (0, 1))), jnp.concatenate([by_u, by_angle], axis=1)
-    return jnp.concatenate(rows), jnp.concatenate([value, jnp.stack(_parts(null.test[0]))])
+    return jnp.concatenate(rows)
 
 
 def _parts(a: jax.Array) -> tuple[jax.Array, ...]:

@@ -70,8 +70,8 @@ def continuation(
         eigenvalues at the points around stay off it by twice what their curvature allows, the
         determinants of J - I and J + I keep their signs and tr J and tr J^2 follow the cubics
         through those points (an estimate, not a proof: several pairs whose excursions cancel in
-        both sums would be missed). A fifth of the eigenvalues at d = 64, where most of the time
-        would go into them. By default "all" below d = 32, and "near" from there on.
+        both sums would be missed). About a tenth of the eigenvalues at d = 64, where most of the
+        time would go into them. By default "all" below d = 32, and "near" from there on.
 
     Returns
     -------
@@ -83,8 +83,9 @@ def continuation(
         ds_max. Kinks of the map (ReLU) are crossed and are events too, also two at one place if
         only one branch leads on from there. The other branches at an event are followed by
         `switch_branch`.
-        Cost per step: 2 Jacobians (d + 1 forward derivatives each), as many LU decompositions and
-        3 or 4 evaluations of the map; for each point one eigenvalue decomposition O(d^3).
+        Cost per step: 2 Jacobians (d + 1 forward derivatives each, less the products of a matrix
+        with z, which come as the matrix), 3 LU decompositions and 3 or 4 evaluations of the map;
+        for each point one eigenvalue decomposition O(d^3).
         Trimming and events are host-side steps, so the call itself is not jitted.
 
     Raises

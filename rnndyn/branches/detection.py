@@ -40,7 +40,7 @@ def find_events(
     rows = np.flatnonzero(~np.isnan(values[:, 0].real))
 
     def spot(row):
-        return Spot(jax.tree.map(lambda a: a[row], nodes), values[row])
+        return Spot(nodes.take(row), values[row])
 
     signs = np.stack([nodes.tangent[rows, -1] >= 0, nodes.orientation[rows] >= 0])
     wanted = (signs[:, 1:] != signs[:, :-1]).any(axis=0) | spectra.may_cross(values[rows])
@@ -56,7 +56,9 @@ def find_events(
     return _without_doubles(seen, at_ends)
 
 
-def _inside(family: Family, steps: list, tol: Any, halvings: int) -> list[list[dict[str, Any]]]:
+def _inside(
+    family: Family, steps: list[tuple[Spot, Spot]], tol: Any, halvings: int
+) -> list[list[dict[str, Any]]]:
     """The events in each of the steps (a, b)."""
     found = []
     for (a, b), (events, clear) in zip(steps, _tried(family, steps, tol), strict=True):
@@ -72,9 +74,15 @@ def _inside(family: Family, steps: list, tol: Any, halvings: int) -> list[list[d
     return found
 
 
-def _tried(family: Family, steps: list, tol: Any) -> list[tuple[list[dict[str, Any]], bool]]:
+def _tried(
+    family: Family, steps: list[tuple[Spot, Spot]], tol: Any
+) -> list[tuple[list[dict[str, Any]], bool]]:
     """The candidates of each step (a, b), located, and whether it is clear that they are all."""
-    candidates = [_candidates(a, b) for a, b in steps]
+    if not steps:
+        return []
+    befores, afters = (np.stack([pair[k].eigenvalues for pair in steps]) for k in (0, 1))
+    orders = spectra.assigned(befores, afters)
+    candidates = [_candidates(a, b, order) for (a, b), order in zip(steps, orders, strict=True)]
     wanted = [(i, *one) for i, (ones, _) in enumerate(candidates) for one in ones]
     events: list[list] = [[] for _ in steps]
     for kind in sorted({kind for _, kind, _, _ in wanted}):
@@ -93,8 +101,10 @@ def _row(node: Node) -> Node:
     return jax.tree.map(lambda a: np.asarray(a)[None], node)
 
 
-def _candidates(a: Spot, b: Spot) -> tuple[list[tuple[str, float, float]], bool]:
+def _candidates(a: Spot, b: Spot, order: Any = None) -> tuple[list[tuple[str, float, float]], bool]:
     """(kind, fraction of the step, angle) of what happens between two nodes; whether it is clear.
+
+    `order` is that of the eigenvalues of b which is nearest to those of a, where it is known.
 
     It is not clear when a real eigenvalue turns complex on its way across the circle, or when
     crossings and determinants disagree.
@@ -103,7 +113,9 @@ def _candidates(a: Spot, b: Spot) -> tuple[list[tuple[str, float, float]], bool]
     turned = (p >= 0) != (r >= 0)
     branched = (a.node.orientation >= 0) != (b.node.orientation >= 0)
     candidates, clear, plus = [], True, []
-    befores, afters = spectra.matched(a.eigenvalues, b.eigenvalues)
+    if order is None:
+        (order,) = spectra.assigned(a.eigenvalues[None], b.eigenvalues[None])
+    befores, afters = a.eigenvalues, b.eigenvalues[order]
     crossed = (np.abs(befores) > 1) != (np.abs(afters) > 1)
     for before, after in zip(befores[crossed], afters[crossed], strict=True):
         at = (1 - abs(before)) / (abs(after) - abs(before))
@@ -149,7 +161,7 @@ def _located(family: Family, kind: str, guesses: Any, angles: Any, tol) -> list[
         {
             "kind": kind,
             "u": found.u,
-            "eigenvalues": found.eigenvalues,
+            "multiplicity": found.multiplicity,
             "coefficient": found.coefficient,
             "cubic": found.cubic,
             "angle": float(found.angle),
@@ -224,4 +236,5 @@ def _alike(a: dict[str, Any], b: dict[str, Any]) -> bool:
         if {a["kind"], b["kind"]} != {"fold", "branch_point"}:
             return False
         reach = max(reach, float(np.cbrt(np.finfo(a["u"].dtype).eps)))
-    return _distance(a["u"], b["u"]) <= reach
+    apart = abs(a["u"][-1] - b["u"][-1]) > reach  # as most are, in the parameter already
+    return not apart and _distance(a["u"], b["u"]) <= reach

@@ -75,9 +75,7 @@ def finish(family: Family, event: dict[str, Any], period: int) -> Event:
     multiplicity, coefficient, resonance = 1, complex(np.nan, np.nan), 0
     criticality = event.get("criticality", "")
     if located and event["kind"] != "border_collision":
-        critical = np.exp(1j * event["angle"])
-        near = np.abs(event["eigenvalues"] - critical) <= negligible
-        multiplicity = max(1, int(np.sum(near)))
+        multiplicity = int(event["multiplicity"])
         if event["kind"] == "neimark_sacker":
             turns = [abs(event["angle"] - 2 * np.pi / k) <= negligible for k in STRONG]
             resonance = STRONG[turns.index(True)] if any(turns) else 0
@@ -85,10 +83,12 @@ def finish(family: Family, event: dict[str, Any], period: int) -> Event:
             coefficient, criticality = _name(event, dtype)
             criticality = "" if resonance else criticality
     low, width = np.asarray(family.low), np.asarray(family.width)
+    tangent = event["tangent"].copy()
+    tangent[-1] *= width
     numbers: dict[str, Any] = {
         "parameter": low + width * u[-1],
         "z": u[:-1],
-        "tangent": event["tangent"] * np.append(np.ones_like(u[:-1]), width),
+        "tangent": tangent,
         "coefficient": np.asarray(coefficient, np.result_type(dtype, np.complex64)),
         "angle": np.asarray(event["angle"], dtype),
         "multiplicity": np.asarray(multiplicity),

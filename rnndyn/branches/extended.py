@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from rnndyn.branches import normal_forms
 from rnndyn.branches.arclength import correct
+from rnndyn.core.jacobian import jacobian
 from rnndyn.core.pytree import pytree, static
 
 MULTIPLIER = {"fold": 1, "flip": -1}
@@ -72,20 +73,16 @@ class Extended:
         z, v = self.parts(u)
         others = u[2 * self.plane.size :]
 
-        def slope(function, x):
-            push = jax.linearize(function, x)[1]
-            return jax.vmap(push, out_axes=1)(jnp.eye(x.size, dtype=x.dtype))
-
-        by_z = slope(lambda z: self.system(z, v, others), z)
-        by_v = slope(lambda v: self.system(z, v, others), v)
-        by_others = slope(lambda others: self.system(z, v, others), others)
+        by_z = jacobian(lambda z: self.system(z, v, others), z)[1]
+        by_v = jacobian(lambda v: self.system(z, v, others), v)[1]
+        by_others = jacobian(lambda others: self.system(z, v, others), others)[1]
         return self(u), jnp.concatenate([by_z, by_v, by_others], axis=1)
 
 
 def start(system: Extended, z: jax.Array, place: jax.Array, angle: jax.Array):
     """The system with its plane, and the unknowns at an event; `place` is (first, second)."""
     rule = system.rule(place)
-    A = jax.jacfwd(rule)(z)
+    A = jacobian(rule, z)[1]
     if system.kind in MULTIPLIER:
         v, _ = normal_forms.critical_vectors(A, jnp.asarray(MULTIPLIER[system.kind], z.dtype))
         return system, jnp.concatenate([z, v, place])
@@ -107,7 +104,7 @@ def tests(system: Extended, u: jax.Array, reference: jax.Array) -> tuple[jax.Arr
     coefficients but no pole where <p, v> = 0.
     """
     rule, (z, v) = system.rule(u), system.parts(u)
-    A = jax.jacfwd(rule)(z)
+    A = jacobian(rule, z)[1]
     eye = jnp.eye(z.size, dtype=z.dtype)
     if system.kind == "neimark_sacker":
         kappa = u[-3]

@@ -232,7 +232,7 @@ def _of_the_half(problem: Problem, event: dict[str, Any]) -> dict[str, Any]:
     ((found, _),) = located(problem.iterated(half), "flip", u[None], [np.pi], problem.sizes.tol)
     if not float(np.max(np.abs(found.u - u))) <= _reach(u):
         return event
-    named = {name: getattr(found, name) for name in ("u", "eigenvalues", "coefficient", "cubic")}
+    named = {name: getattr(found, name) for name in ("u", "multiplicity", "coefficient", "cubic")}
     return (
         event
         | named
@@ -257,12 +257,14 @@ def _has_shorter_period(problem: Problem, u: Any) -> bool:
 
 
 def _branch(problem: Problem, nodes: Node, values, events, ends) -> Branch:
-    order = np.argsort(-np.abs(values), axis=1, kind="stable")
+    values, known = values.copy(), np.flatnonzero(~np.isnan(values[:, 0].real))
+    order = np.argsort(-np.abs(values[known]), axis=1, kind="stable")
+    values[known] = np.take_along_axis(values[known], order, axis=1)
     low, width = np.asarray(problem.family.low), np.asarray(problem.family.width)
     numbers: dict[str, Any] = {
         "parameter": low + width * nodes.u[:, -1],
         "z": nodes.u[:, :-1],
-        "eigenvalues": np.take_along_axis(values, order, axis=1),
+        "eigenvalues": values,
         "stable": (unstable(values) == 0) & ~np.isnan(values[0, 0]),
         "residual": nodes.residual,
         "orbit": _orbits(problem, nodes.u),

@@ -15,6 +15,8 @@ import numpy as np
 
 from rnndyn.branches import bordered, normal_forms
 from rnndyn.branches.arclength import Family, size
+from rnndyn.branches.factors import SMALL, inverse_norm
+from rnndyn.core.jacobian import jacobian
 from rnndyn.core.pytree import pytree
 
 ITERATIONS = 25
@@ -31,7 +33,8 @@ class Located:
     u : jax.Array, shape (d + 1,)
     residual : jax.Array
         Max norm of the extended system at u, the unfolding of a branch point included.
-    eigenvalues : jax.Array, shape (d,)
+    multiplicity : jax.Array, int
+        How many eigenvalues lie within eps^(1/3) of the critical multiplier, at least 1.
     coefficient, cubic : jax.Array, complex
         Normal-form coefficients; `cubic` is that of a multiplier +1 and NaN otherwise.
     angle : jax.Array
@@ -40,7 +43,7 @@ class Located:
 
     u: jax.Array
     residual: jax.Array
-    eigenvalues: jax.Array
+    multiplicity: jax.Array
     coefficient: jax.Array
     cubic: jax.Array
     angle: jax.Array
@@ -93,9 +96,9 @@ def _each(
 @jax.jit(static_argnames="kind")
 def locate(family: Family, kind: str, u: jax.Array, angle: jax.Array) -> Located:
     """The bifurcation near u by its bordered test function, in d + 1 or d + 2 unknowns."""
-    root, null = bordered.solve(family, kind, u, angle)
-    residual = bordered.residual(family, kind, root, null)
-    return _described(family, kind, root, residual, bordered.critical_vectors(kind, null))
+    root = bordered.solve(family, kind, u, angle)
+    vectors = bordered.critical_vectors(kind, root.null)
+    return _described(family, kind, root.x, bordered.residual(kind, root), vectors)
 
 
 @jax.jit(static_argnames="kind")
@@ -121,11 +124,37 @@ def _described(family: Family, kind: str, root: jax.Array, residual, vectors) ->
     u = root if kind in bordered.MULTIPLIER and vectors is not None else root[:-1]
     rule = family.rule(u[-1])
     coefficient, cubic = _coefficients(rule, kind, u[:-1], angle, vectors)
-    jacobian = jax.jacfwd(rule)(u[:-1])
-    usable = jnp.all(jnp.isfinite(jacobian))
-    eigenvalues = jnp.linalg.eigvals(jnp.where(usable, jacobian, 0))
+    matrix = jacobian(rule, u[:-1])[1]
+    usable = jnp.all(jnp.isfinite(matrix))
+    multiplicity = _multiplicity(jnp.where(usable, matrix, 0), kind, angle, vectors)
     residual = jnp.where(usable, residual, jnp.nan)
-    return Located(u, residual, eigenvalues, coefficient, cubic, angle)
+    return Located(u, residual, multiplicity, coefficient, cubic, angle)
+
+
+def _multiplicity(J: jax.Array, kind: str, angle: jax.Array, vectors: Any) -> jax.Array:
+    """How many eigenvalues are critical.
+
+    J + q p^H - m I has the eigenvalues of J - m I but for that of q, which is 1. None of them is
+    smaller than the reciprocal of any norm of the inverse: eigenvalues of a large J are seldom
+    computed.
+    """
+    negligible = jnp.finfo(J.dtype).eps ** (1 / 3)
+
+    def counted():
+        off = jnp.abs(jnp.linalg.eigvals(J) - jax.lax.complex(jnp.cos(angle), jnp.sin(angle)))
+        return jnp.maximum(1, jnp.sum(off <= negligible))
+
+    if vectors is None or len(J) <= SMALL:
+        return counted()
+    q, p = vectors
+    critical = jnp.asarray(bordered.MULTIPLIER.get(kind, 1), J.dtype)
+    if kind == "neimark_sacker":
+        critical = jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
+    deflated = J.astype(q.dtype) - critical * jnp.eye(len(J), dtype=q.dtype)
+    deflated += jnp.outer(q, p.conj())
+    usable = jnp.all(jnp.isfinite(deflated))
+    alone = usable & (inverse_norm(jnp.where(usable, deflated, 0)) * negligible < 1)
+    return jax.lax.cond(alone, lambda: jnp.asarray(1), counted)
 
 
 def _coefficients(rule: Callable, kind: str, z: jax.Array, angle: jax.Array, vectors: Any):
@@ -154,7 +183,7 @@ def _newton(system: Callable, guess: jax.Array) -> jax.Array:
 
     def improve(carry):
         x, _, count = carry
-        matrix, value = jax.jacfwd(system)(x), system(x)
+        value, matrix = jacobian(system, x)
         usable = jnp.all(jnp.isfinite(matrix)) & jnp.all(jnp.isfinite(value))
         step = jnp.linalg.lstsq(jnp.where(usable, matrix, 0), jnp.where(usable, value, 0))[0]
         step = jnp.where(usable, step, jnp.nan)

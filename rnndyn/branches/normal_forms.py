@@ -11,6 +11,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from rnndyn.core.jacobian import jacobian
+
 Vectors = tuple[jax.Array, jax.Array] | None
 
 
@@ -44,7 +46,7 @@ def fold(F: Callable, z: jax.Array, vectors: Vectors = None) -> tuple[jax.Array,
     The cubic, 1/6 <p, C(q, q, q) + 3 B(q, h)> with (I - A) h = B(q, q) - 2 a q and <p, h> = 0,
     is what matters where a = 0: at a cusp or a pitchfork.
     """
-    A = jax.jacfwd(F)(z)
+    A = jacobian(F, z)[1]
     q, p = critical_vectors(A, jnp.ones((), A.dtype)) if vectors is None else vectors
     curvature = second(F, z, q, q)
     a = 0.5 * jnp.dot(p, curvature)
@@ -57,7 +59,7 @@ def fold(F: Callable, z: jax.Array, vectors: Vectors = None) -> tuple[jax.Array,
 
 def flip(F: Callable, z: jax.Array, vectors: Vectors = None) -> jax.Array:
     """c = 1/6 <p, C(q, q, q) + 3 B(q, (I - A)^-1 B(q, q))>; c > 0 means a stable 2-cycle."""
-    A = jax.jacfwd(F)(z)
+    A = jacobian(F, z)[1]
     q, p = critical_vectors(A, -jnp.ones((), A.dtype)) if vectors is None else vectors
     h = jnp.linalg.solve(jnp.eye(z.size, dtype=A.dtype) - A, second(F, z, q, q))
     return jnp.dot(p, third(F, z, q, q, q) + 3 * second(F, z, q, h)) / 6
@@ -72,7 +74,7 @@ def neimark_sacker(
     + B(conj q, (e^{2 i angle} I - A)^-1 B(q, q))>. Not defined at the strong resonances, angle =
     2 pi / k with k <= 4.
     """
-    A = jax.jacfwd(F)(z)
+    A = jacobian(F, z)[1]
     multiplier = jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
     square = jax.lax.complex(jnp.cos(2 * angle), jnp.sin(2 * angle))
     matrix = jax.lax.complex(A, jnp.zeros_like(A))

@@ -13,17 +13,19 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from rnndyn.branches.arclength import Family
+from rnndyn.core.jacobian import jacobian
 
-STRIDE = 8  # points between two spectra where nothing is near
+STRIDE = 32  # points between two spectra where nothing is near
 _CHUNK = 2**22  # numbers of all Jacobians that are held at once
 
 
 def spectra(family: Family, nodes: Any, *, near: bool) -> Any:
     """Eigenvalues of dF/dz (n, d) at nodes in order; NaN in the rows that were left out.
 
-    With `near`, every eighth point and the two ends come first, and both points of a step over
-    which a determinant or the direction of the parameter changes its sign. Between two of them
-    the point in the middle follows, recursively, unless the stretch is calm (see `_Path`).
+    With `near`, every 32nd point (of a short branch every quarter) and the two ends come first, and
+    both points of a step over which a determinant or the direction of the parameter changes its
+    sign. Stretches between two of them that are not calm are looked at more closely, again and
+    again (see `_Path`).
     """
     n, width = nodes.u.shape
     values = np.full((n, width - 1), np.nan + 0j, np.result_type(nodes.u, np.complex64))
@@ -31,91 +33,135 @@ def spectra(family: Family, nodes: Any, *, near: bool) -> Any:
         values[:] = _eigenvalues(family, nodes.u)
         return values
     flips = np.flatnonzero(changes(nodes))
-    wanted = {*range(0, n, STRIDE), n - 1, *flips, *(flips + 1)}
-    path = _Path(nodes, values)
-    known: list[int] = []
-    while wanted:
-        rows = np.array(sorted(wanted))
-        values[rows] = _eigenvalues(family, nodes.u[rows])
-        known = sorted({*known, *wanted})
-        wanted = {
-            (known[k] + known[k + 1]) // 2
-            for k in range(len(known) - 1)
-            if known[k + 1] > known[k] + 1 and not path.calm(known, k)
-        }
+    stride = max(1, min(STRIDE, n // 4))
+    wanted = np.unique(np.concatenate([np.arange(0, n, stride), [n - 1], flips, flips + 1]))
+    path, known = _Path(nodes, values), np.zeros(n, bool)
+    while wanted.size:
+        values[wanted] = _eigenvalues(family, nodes.u[wanted])
+        known[wanted] = True
+        wanted = path.wanted(np.flatnonzero(known))
     return values
 
 
 class _Path:
-    """Whether an eigenvalue can have crossed the circle between points whose spectra are known.
+    """Where an eigenvalue can have crossed the circle between points whose spectra are known.
 
-    Not if, first, each stays on its side of the circle on a straight way from one of the two
-    points to the next, by a margin of twice the distance (s_j - s_i)^2 |lambda''| / 8 that it can
-    be off that way (s is the arclength and lambda'' the larger of the second divided differences
-    with the known points before and behind); and if, second, the sums of the eigenvalues and of
-    their squares follow the cubics through those four points to within the least margin. (A pair
-    at angle a that leaves by e and comes back changes them by 2 e cos a and 4 e cos 2 a, of which
-    one is above e in size.)
+    On the straight way from one point to the next, t from 0 to 1, an eigenvalue is at least
+    (1 - t) m_0 + t m_1 off the circle on its side (inside m_0 and m_1 are its distances at the
+    ends; outside the distance is measured in one direction), and the way itself is at most
+    t (1 - t) w^2 |lambda''| / 2 off the straight one: w is the arclength and lambda'' / 2 the
+    larger of the second divided differences with the known points before and behind. A stretch is
+    calm if, first, twice that stays below the margin for all t, which is the same as
+
+        w^2 |lambda''| < (sqrt(m_0) + sqrt(m_1))^2;
+
+    and if, second, at each of its points twice what the sums of the eigenvalues and of their
+    squares are off the cubics through the four known points around is within the least margin
+    there. (A pair at angle a that leaves by e and comes back changes them by 2 e cos a and
+    4 e cos 2 a, of which one is above e in size.)
     """
 
     def __init__(self, nodes: Any, values: Any) -> None:
         lengths = np.linalg.norm(np.diff(nodes.u, axis=0), axis=1)
         self.along = np.append(0.0, np.cumsum(lengths))
         self.sums, self.values = nodes.sums, values
-        self.matches: dict[tuple[int, int], Any] = {}
+        self.orders = np.zeros(values.shape, int)
+        self.until = np.zeros(len(values), int)
 
-    def calm(self, known: list[int], k: int) -> bool:
-        i, j = known[k], known[k + 1]
-        a, b = self.values[i], self.values[j][self._order(i, j)]
-        if np.any((np.abs(a) > 1) != (np.abs(b) > 1)):
-            return False
-        margin = _margins(a, b)
-        if not np.all(2 * self._bend(known, k) < margin):
-            return False
-        around = known[max(0, k - 1) : k + 3]
-        inside = np.arange(i + 1, j)
-        expected = _interpolated(self.along[around], self.sums[around], self.along[inside])
-        return bool(np.max(np.abs(expected - self.sums[inside])) <= np.min(margin))
+    def wanted(self, known: Any) -> Any:
+        """Rows that must be known as well: around an expected crossing, else halfway."""
+        i, j = known[:-1], known[1:]
+        if not np.any(j > i + 1):
+            return i[:0]
+        orders = self._orders(i, j)
+        a, b = self.values[i], np.take_along_axis(self.values[j], orders, axis=1)
+        one, two = np.abs(a), np.abs(b)
+        crossed = (one > 1) != (two > 1)
+        *ends, room = _margins(a, b)
+        restless = (crossed | ~(2 * _bend(self.along[known], a, b, orders) < room)).any(axis=1)
+        restless |= self._strays(known, ends)
+        restless &= j > i + 1
+        halved = restless & ~crossed.any(axis=1)
+        at, which = np.nonzero(crossed & restless[:, None])
+        part = (1 - one[at, which]) / (two - one)[at, which]
+        first = i[at] + (part * (j - i)[at]).astype(int)
+        around = [np.clip(rows, i[at] + 1, j[at] - 1) for rows in (first, first + 1)]
+        return np.unique(np.concatenate([(i + j)[halved] // 2, *around]))
 
-    def _bend(self, known: list[int], k: int) -> Any:
-        """How far each eigenvalue can be off its straight way from known[k] to the next."""
-        i, j = known[k], known[k + 1]
-        order, s = self._order(i, j), self.along
-        a, b = self.values[i], self.values[j][order]
-        slope, width = (b - a) / (s[j] - s[i]), s[j] - s[i]
-        second = np.zeros(len(a)) if len(known) > 2 else np.abs(slope) / width
-        if k > 0:
-            h = known[k - 1]
-            before = np.empty_like(a)
-            before[self._order(h, i)] = self.values[h]
-            second = np.abs(slope - (a - before) / (s[i] - s[h])) / (s[j] - s[h])
-        if k + 2 < len(known):
-            m = known[k + 2]
-            after = self.values[m][self._order(j, m)][order]
-            behind = np.abs((after - b) / (s[m] - s[j]) - slope) / (s[m] - s[i])
-            second = np.maximum(second, behind)
-        return second * width**2 / 4
+    def _strays(self, known: Any, ends: Any) -> Any:
+        """Whether the sums leave the cubics between known points, by the margins at their ends."""
+        s, answer = self.along[known], np.zeros(len(known) - 1, bool)
+        between = np.ones(known[-1] + 1, bool)
+        between[known] = False
+        inside = np.flatnonzero(between)
+        k = np.searchsorted(known, inside) - 1
+        t = ((self.along[inside] - s[k]) / (s[k + 1] - s[k]))[:, None]
+        margin = np.min((1 - t) * ends[0][k] + t * ends[1][k], axis=1)
+        expected = _interpolated(s, self.sums[known], self.along[inside], k)
+        off = np.max(np.abs(expected - self.sums[inside]), axis=1)
+        answer[k[~(2 * off <= margin)]] = True
+        return answer
 
-    def _order(self, i: int, j: int) -> Any:
-        """The eigenvalues at j in the order of those at i."""
-        if (i, j) not in self.matches:
-            self.matches[i, j] = _assigned(self.values[i], self.values[j])
-        return self.matches[i, j]
-
-
-def _margins(a: Any, b: Any) -> Any:
-    """Distance of the straight ways from a to b, on one side of the circle, from it."""
-    step = b - a
-    square = np.abs(step) ** 2
-    at = np.clip(-(a.conj() * step).real / np.where(square > 0, square, 1), 0, 1)
-    return np.where(np.abs(a) > 1, np.abs(a + at * step) - 1, 1 - np.maximum(np.abs(a), np.abs(b)))
+    def _orders(self, i: Any, j: Any) -> Any:
+        """The eigenvalues at rows j in the order of those at rows i."""
+        new = np.flatnonzero(self.until[i] != j)
+        self.orders[i[new]] = assigned(self.values[i[new]], self.values[j[new]])
+        self.until[i] = j
+        return self.orders[i]
 
 
-def _interpolated(s: Any, values: Any, at: Any) -> Any:
-    """The polynomial through the values (k, m) at s, (n, m)."""
-    gaps = at[:, None] - s
-    weights = np.prod(s[:, None] - s + np.eye(len(s)), axis=1)
-    return np.prod(gaps, axis=1, keepdims=True) / (gaps * weights) @ values
+def _bend(s: Any, a: Any, b: Any, orders: Any) -> Any:
+    """w^2 |lambda''| / 2 of each way from a to b (k, d), between the arclengths s (k + 1,)."""
+    width = np.diff(s)[:, None]
+    slope = (b - a) / width
+    if len(a) == 1:
+        return np.abs(slope) * width
+    before = np.empty_like(slope[1:])
+    np.put_along_axis(before, orders[:-1], slope[:-1], axis=1)
+    turn = np.abs(slope[1:] - before) / (s[2:] - s[:-2])[:, None]
+    second = np.zeros_like(turn, shape=a.shape)
+    second[1:] = turn
+    second[:-1] = np.maximum(second[:-1], np.take_along_axis(turn, orders[:-1], axis=1))
+    return second * width**2
+
+
+def _margins(a: Any, b: Any) -> tuple[Any, Any, Any]:
+    """m_0 and m_1 of each way from a to b, and (sqrt(m_0) + sqrt(m_1))^2; -1 if there are none.
+
+    Outside the circle the best of three directions counts, those of a, of b and of the point of
+    the way that is nearest to 0.
+    """
+    one, two, step = np.abs(a), np.abs(b), np.abs(b - a) ** 2
+    tiny = np.finfo(one.dtype).tiny
+    across = (a.conj() * b).real
+    at = np.clip((one**2 - across) / np.maximum(step, tiny), 0, 1)
+    least = np.abs(a + at * (b - a)) - 1
+    first = np.stack([one - 1, across / np.maximum(two, tiny) - 1, least])
+    last = np.stack([across / np.maximum(one, tiny) - 1, two - 1, least])
+    inside = np.maximum(one, two) <= 1
+    first, last = np.where(inside, 1 - one, first), np.where(inside, 1 - two, last)
+    room = (np.sqrt(np.maximum(first, 0)) + np.sqrt(np.maximum(last, 0))) ** 2
+    room[np.minimum(first, last) < 0] = -1
+    best = np.argmax(room, axis=0)[None]
+    first, last, room = (np.take_along_axis(x, best, axis=0)[0] for x in (first, last, room))
+    return first, last, room
+
+
+def _interpolated(s: Any, values: Any, at: Any, k: Any) -> Any:
+    """The cubics through the values (m, 2) at s at the four points around interval k of each `at`.
+
+    Of lower degree at the ends.
+    """
+    rows = k[:, None] + np.arange(-1, 3)
+    there = (rows >= 0) & (rows < len(s))
+    rows = np.clip(rows, 0, len(s) - 1)
+    nodes = s[rows]
+    other = there[:, None, :] & ~np.eye(4, dtype=bool)
+    gaps = np.where(other, at[:, None, None] - nodes[:, None, :], 1)
+    scale = np.where(other, nodes[:, :, None] - nodes[:, None, :], 1)
+    scale = np.where(scale == 0, 1, scale)
+    weights = np.where(there, np.prod(gaps / scale, axis=2), 0)
+    return np.einsum("nj,njm->nm", weights, values[rows])
 
 
 def changes(nodes: Any) -> Any:
@@ -147,9 +193,12 @@ def may_cross(values: Any) -> Any:
     return answer
 
 
-def matched(before: Any, after: Any) -> tuple[Any, Any]:
-    """Eigenvalues at two points, in an order of least total distance."""
-    return before, after[_assigned(before, after)]
+def assigned(before: Any, after: Any) -> Any:
+    """The orders of least total distance of rows `after` (n, d) from those of `before`."""
+    orders = np.empty(before.shape, int)
+    for order, *pair in zip(orders, before, after, strict=True):
+        order[:] = _assigned(*pair)
+    return orders
 
 
 def _assigned(before: Any, after: Any) -> Any:
@@ -194,8 +243,8 @@ def _eigenvalues(family: Family, points: Any) -> Any:
 
 
 def filled(rows: Any) -> Any:
-    """The rows, the last one repeated up to a power of two: few shapes, few compilations."""
-    size = 1 << (len(rows) - 1).bit_length()
+    """The rows, the last one repeated up to a power of two from 32 on: few compilations."""
+    size = max(32, 1 << (len(rows) - 1).bit_length())
     return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
 
 
@@ -203,4 +252,4 @@ def filled(rows: Any) -> Any:
 def _jacobians(family: Family, points: jax.Array) -> jax.Array:
     """dF/dz at each of the points u, (n, d, d)."""
 
-    return jax.vmap(lambda u: jax.jacfwd(family.rule(u[-1]))(u[:-1]))(points)
+    return jax.vmap(lambda u: jacobian(family.rule(u[-1]), u[:-1])[1])(points)

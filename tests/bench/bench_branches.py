@@ -1,10 +1,12 @@
 """Times of continuation beside AUTO-07p: first call, and CPU time per point and per call.
 
-Run `OPENBLAS_NUM_THREADS=1 python -m tests.bench.bench_branches` from the repository root. Where
+Run `OPENBLAS_NUM_THREADS=1 python -m tests.bench.bench_branches [system ...]` from the root. Where
 bifpy is installed AUTO runs in turn with ours, in the same minute; else its recorded wall times
 (tests/branches/auto.json) are printed, without ratios. AUTO has Python callbacks, finite
 differences and eigenvalues at every point; its CPU time includes that of its process, some 20 ms a
-call. Whole calls with all events, the least of several.
+call. Whole calls with all events, the least of several. As AUTO puts more points on the same
+branch, the last two columns take as many as it does, by a smaller ds_max: there the ratio by point
+is that by call.
 """
 
 import importlib.util
@@ -40,6 +42,17 @@ def seconds(call, clock=time.perf_counter):
     return clock() - began
 
 
+def as_many(followed, count):
+    """The ds_max, at most the default, with which a branch has `count` points to 5 %."""
+    ds_max, points = 0.05, followed().parameter.size
+    for _ in range(20):
+        if points >= 0.95 * count and (points <= 1.05 * count or ds_max == 0.05):
+            break
+        ds_max = min(0.05, ds_max * points / count)
+        points = followed(ds=min(0.01, ds_max), ds_max=ds_max).parameter.size
+    return ds_max, points
+
+
 def beside_auto(name):
     recorded, (map_, begin, span) = test_auto.RECORDED[name], make_auto.systems()[name]
     family, start = test_auto.OURS[name], jnp.asarray(recorded["start"])
@@ -55,11 +68,13 @@ def beside_auto(name):
 
     first = seconds(followed)
     points = followed().parameter.size
+    ds_max, equal = as_many(followed, recorded["points"])
     calls = {
         "sweep": swept,
         "near": lambda: followed(eigenvalues="near"),
         "all": lambda: followed(eigenvalues="all"),
         "default": followed,
+        "equal": lambda: followed(ds=min(0.01, ds_max), ds_max=ds_max),
     }
     auto = make_auto.followed if LIVE else None
     least = dict.fromkeys([*calls, "AUTO"], np.inf)
@@ -72,13 +87,16 @@ def beside_auto(name):
             began = cpu()
             auto(map_, begin, span)
             least["AUTO"] = min(least["AUTO"], cpu() - began)
-    micro = [1e6 * least[key] / points for key in calls]
-    line = f"{name:18}{points:7}{first:10.2f}" + "".join(f"{t:10.0f}" for t in micro)
+    micro = {key: 1e6 * least[key] / (equal if key == "equal" else points) for key in calls}
+    line = f"{name:18}{points:7}{first:10.2f}"
+    line += "".join(f"{micro[key]:9.0f}" for key in ("sweep", "near", "all", "default"))
     if not auto:
-        return line + f"   AUTO recorded: {1e6 * recorded['seconds'] / recorded['points']:.0f} us"
+        each = 1e6 * recorded["seconds"] / recorded["points"]
+        return line + f"{each:9.0f} (recorded), {equal} points: {micro['equal']:.0f}"
     each = 1e6 * least["AUTO"] / recorded["points"]
-    ratios = each / micro[-1], least["AUTO"] / least["default"]
-    return line + f"{each:10.0f}{ratios[0]:10.1f}{ratios[1]:10.1f}"
+    ratios = each / micro["default"], least["AUTO"] / least["default"]
+    line += f"{each:9.0f}{ratios[0]:9.1f}{ratios[1]:9.1f}"
+    return line + f"{equal:9}{micro['equal']:9.0f}{each / micro['equal']:9.1f}"
 
 
 def many(count):
@@ -112,12 +130,14 @@ def main():
         f"JAX {jax.__version__}, {jax.devices()[0].device_kind}, float64; CPU us a point of whole"
         " calls (sweep: of the sweep alone); ratios by point and by call\n"
     )
-    titles = ("first [s]", "sweep", "near", "all", "default", "AUTO", "by point", "by call")
-    write(f"{'':18}{'points':>7}" + "".join(f"{t:>10}" for t in titles) + "\n")
-    for name in test_auto.OURS:
+    titles = ("sweep", "near", "all", "default", "AUTO", "by point", "by call")
+    titles += ("equal", "us", "ratio")
+    write(f"{'':18}{'points':>7}{'first [s]':>10}" + "".join(f"{t:>9}" for t in titles) + "\n")
+    for name in sys.argv[1:] or test_auto.OURS:
         write(beside_auto(name) + "\n")
         sys.stdout.flush()
-    write(many(1000) + "\n")
+    if not sys.argv[1:]:
+        write(many(1000) + "\n")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 
 import rnndyn as rd
 from rnndyn.branches.continuation import pose
-from rnndyn.branches.location import locate, locate_degenerate
+from rnndyn.branches.location import _multiplicity, locate, locate_degenerate
 from tests.branches import families
 from tests.tolerances import tol
 
@@ -30,3 +30,17 @@ def test_both_methods_find_the_same(kind, family, span, u, angle):
     for name in ("coefficient", "cubic"):
         got, want = getattr(one, name), getattr(two, name)
         np.testing.assert_allclose(got, want, rtol=tol("normal_form"), atol=tol("normal_form"))
+
+
+def test_multiplicity_is_what_eigenvalues_within_the_cube_root_of_eps_say():
+    """Also where no eigenvalue is computed; a matrix that is far from normal."""
+    rng = np.random.default_rng(0)
+    vectors, level = rng.normal(size=(10, 10)), float(np.cbrt(jnp.finfo(jnp.zeros(()).dtype).eps))
+    duals = np.linalg.inv(vectors)
+    q = vectors[:, 0] / np.linalg.norm(vectors[:, 0])
+    p = duals[0] / (duals[0] @ q)
+    for gap, want in ((1e3, 1), (2.0, 1), (0.5, 2), (0.0, 2)):
+        values = np.diag([-1, -1 + gap * level, *np.linspace(-0.7, 0.9, 8)])
+        matrix = jnp.asarray(vectors @ values @ duals)
+        critical = jnp.asarray(np.pi), (jnp.asarray(q), jnp.asarray(p))
+        assert int(_multiplicity(matrix, "flip", *critical)) == want
