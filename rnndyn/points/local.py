@@ -9,6 +9,7 @@ since the relative change is at least (m - 1)/m.
 import jax
 import jax.numpy as jnp
 
+from rnndyn.core.jacobian import jacobian
 from rnndyn.core.pytree import pytree
 from rnndyn.maps import Map, evaluate
 from rnndyn.points import dense
@@ -90,14 +91,14 @@ def singular(at: Local) -> jax.Array:
 
 def linearize(map_: Map, z: jax.Array) -> Local:
     eye = jnp.eye(z.shape[0], dtype=z.dtype)
-    jacobian = jax.jacfwd(evaluate, argnums=1)(map_, z)
-    g = evaluate(map_, z) - z
+    image, matrix = jacobian(lambda z: evaluate(map_, z), z)
+    g = image - z
     size, residual = jnp.max(jnp.abs(jnp.stack([z, g])), axis=1)
-    finite = jnp.isfinite(residual) & jnp.isfinite(jnp.max(jnp.abs(jacobian)))
-    inverse = dense.inverse(jnp.where(finite, jacobian - eye, eye))
+    finite = jnp.isfinite(residual) & jnp.isfinite(jnp.max(jnp.abs(matrix)))
+    inverse = dense.inverse(jnp.where(finite, matrix - eye, eye))
     smallest = dense.smallest_singular(inverse.matrix)
     noise = _NOISE * jnp.finfo(z.dtype).eps * jnp.maximum(1, size)
-    return Local(z, g, jacobian, inverse, smallest, finite, noise)
+    return Local(z, g, matrix, inverse, smallest, finite, noise)
 
 
 def reach(at: Local, g: jax.Array) -> jax.Array:
