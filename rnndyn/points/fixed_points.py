@@ -354,9 +354,7 @@ def _descended(now: _Search, descent: Descent, z: jax.Array) -> _Search:
     return dataclasses.replace(now, descent=descent, table=table)
 
 
-def _certified(
-    map_: Map, now: _Search, max_steps: Any, tol: jax.Array, *, final: Any
-) -> _Search:
+def _certified(map_: Map, now: _Search, max_steps: Any, tol: jax.Array, *, final: Any) -> _Search:
     """Where a descent ended."""
     table, pending, left = certify(map_, now.table, now.pending, max_steps > 0, tol, final)
     return _Search(now.descent, table, pending, left)
