@@ -63,7 +63,8 @@ def solve(family: Family, kind: str, u: jax.Array, angle: jax.Array) -> Root:
     """Newton from u.
 
     It ends after a step below 8 eps of the unknowns (x is after it, what else there is before it),
-    when steps have stopped falling at rounding, or after `ITERATIONS`.
+    when steps have stopped falling at rounding, or after `ITERATIONS`; G is NaN if the last step
+    was too long for that to be known.
     """
     eps = jnp.finfo(u.dtype).eps
     x = u
@@ -93,7 +94,10 @@ def solve(family: Family, kind: str, u: jax.Array, angle: jax.Array) -> Root:
     borders, infinite = _generic(kind, x, u.size - 1), jnp.asarray(jnp.inf, u.dtype)
     unknown = jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), jax.eval_shape(at, x, borders))
     start = (dataclasses.replace(unknown, x=x), borders, infinite, infinite, 0)
-    return jax.lax.while_loop(unsettled, improve, start)[0]
+    root, _, step, _, _ = jax.lax.while_loop(unsettled, improve, start)
+    # What Newton leaves is the square of its last step.
+    settled = step <= jnp.sqrt(eps) * jnp.maximum(1, size(root.x))
+    return dataclasses.replace(root, value=jnp.where(settled, root.value, jnp.nan))
 
 
 def residual(kind: str, root: Root) -> jax.Array:
