@@ -266,18 +266,10 @@ def basins_along(
         z[i, column], kind[i, column], period[i, column] = one.z, one.kind, one.period
         fraction[i, column], interval[i, column] = one.fraction, one.interval
         label[i] = np.append(column, -1)[np.asarray(one.label)]
-    return BasinCurve(
-        parameter=values,
-        z=jnp.asarray(z),
-        kind=jnp.asarray(kind),
-        period=jnp.asarray(period),
-        fraction=jnp.asarray(fraction),
-        interval=jnp.asarray(interval),
-        escaped=jnp.stack([one.escaped for one in found]),
-        unsettled=jnp.stack([one.unsettled for one in found]),
-        label=jnp.asarray(label),
-        status=jnp.stack([one.status for one in found]),
-    )
+    alike = ("escaped", "unsettled", "status")
+    shares = {name: np.stack([getattr(one, name) for one in found]) for name in alike}
+    table = {"z": z, "kind": kind, "period": period, "fraction": fraction, "interval": interval}
+    return BasinCurve(parameter=values, **jax.device_put(table | shares | {"label": label}))
 
 
 def _columns(found: list[Basins]) -> tuple[list[np.ndarray], int]:
@@ -320,22 +312,23 @@ def _gather(map_: Map, rows: Any, atol: float, confidence: float) -> Basins:
     lost = [np.sum(status == code) for code in (Status.NONFINITE, Status.MAX_STEPS)]
     intervals = _wilson(np.asarray(lost), total, confidence)
     whole = max(total, 1)
-    return Basins(
-        z=jnp.asarray(rows.z[chosen]),
-        kind=jnp.asarray(kind[chosen]),
-        period=jnp.asarray(period[chosen]),
-        exponent=jnp.asarray(rows.exponent[chosen]),
-        count=jnp.asarray(count),
-        fraction=jnp.asarray(count / whole),
-        interval=jnp.asarray(_wilson(count, total, confidence)),
-        escaped=jnp.asarray(lost[0] / whole),
-        unsettled=jnp.asarray(lost[1] / whole),
-        escaped_interval=jnp.asarray(intervals[0]),
-        unsettled_interval=jnp.asarray(intervals[1]),
-        label=jnp.asarray(label),
-        steps=jnp.asarray(rows.steps),
-        status=jnp.asarray(status),
-    )
+    columns = {
+        "z": rows.z[chosen],
+        "kind": kind[chosen],
+        "period": period[chosen],
+        "exponent": rows.exponent[chosen],
+        "count": count,
+        "fraction": count / whole,
+        "interval": _wilson(count, total, confidence),
+        "escaped": lost[0] / whole,
+        "unsettled": lost[1] / whole,
+        "escaped_interval": intervals[0],
+        "unsettled_interval": intervals[1],
+        "label": label,
+        "steps": rows.steps,
+        "status": status,
+    }
+    return Basins(**jax.device_put(columns))
 
 
 def _judge(rows: Any, atol: float) -> tuple[np.ndarray, ...]:

@@ -302,29 +302,33 @@ def _assemble(web: lineage.Web, size: int, dtype: Any, searched: bool) -> Track:
             hits[at] = point.hits if searched else -1
     index = np.where(present, np.sign(np.prod(1 - eigenvalues, axis=2).real), 0).astype(int)
     stable = present & np.all(np.abs(eigenvalues) < 1, axis=2)
-    return Track(
-        z=jnp.asarray(z),
-        present=jnp.asarray(present),
-        eigenvalues=jnp.asarray(eigenvalues),
-        stable=jnp.asarray(stable),
-        index=jnp.asarray(index),
-        index_sum=jnp.asarray(index.sum(axis=1)),
-        hits=jnp.asarray(hits),
-        residual=jnp.asarray(residual),
-        life=jnp.asarray(web.life(count), dtype),
-        status=jnp.asarray(status),
-        events=tuple(_event(found, dtype) for found in web.events()),
-    )
+    columns = {
+        "z": z,
+        "present": present,
+        "eigenvalues": eigenvalues,
+        "stable": stable,
+        "index": index,
+        "index_sum": index.sum(axis=1),
+        "hits": hits,
+        "residual": residual,
+        "life": np.asarray(web.life(count), dtype),
+        "status": status,
+    }
+    events = tuple(_event(found, dtype) for found in web.events())
+    return Track(**jax.device_put(columns), events=events)
 
 
 def _event(found: lineage.Happening, dtype: Any) -> TrackEvent:
+    numbers = {
+        "place": np.asarray(found.place, dtype),
+        "z": np.asarray(found.z),
+        "status": np.asarray(int(found.status)),
+    }
     return TrackEvent(
         kind=found.kind,
         points=tuple(sorted(found.points)),
         change=found.change,
         reason=found.reason,
-        place=jnp.asarray(found.place, dtype),
-        z=jnp.asarray(found.z),
-        status=jnp.asarray(found.status),
         bifurcation=found.bifurcation,
+        **jax.device_put(numbers),
     )
