@@ -6,16 +6,14 @@ of gradient flow, spectra and exponents know Linearizations, never cells.
 
 import abc
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rnndyn.cells.base import Cell
-from rnndyn.cells.containers import require_params, state_shapes
+from rnndyn.cells.containers import hidden_indices, require_params, state_shapes
 from rnndyn.core import validation
 from rnndyn.core.dependence import dependence
 from rnndyn.core.pytree import flatten, pytree, static
@@ -394,17 +392,3 @@ def _before_steps(states: Any) -> tuple[jax.Array, Any]:
     """The flat vectors (T, d) from which the steps of a run set out, and the states themselves."""
     before = jax.tree.map(lambda leaf: leaf[:-1], states)
     return jax.vmap(flatten)(before), before
-
-
-def hidden_indices(cell: Cell, params: Any) -> tuple[int, ...]:
-    """The coordinates of z that `cell.hidden` selects."""
-    shapes, structure = jax.tree.flatten(state_shapes(cell, params))
-    numbered, start = [], 0
-    for leaf in shapes:  # counted on the host: there is nothing to compile
-        size, counts = math.prod(leaf.shape), jnp.issubdtype(leaf.dtype, jnp.inexact)
-        numbers = start + np.arange(size, dtype=float) if counts else np.zeros(size, leaf.dtype)
-        numbered.append(numbers.reshape(leaf.shape))
-        start += size * counts
-    with jax.ensure_compile_time_eval():
-        hidden = cell.hidden(jax.tree.unflatten(structure, jax.device_put(numbered)))
-        return tuple(int(index) for index in np.asarray(hidden))

@@ -60,14 +60,6 @@ def ends(matrix: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     return right, jnp.sum(placed, axis=0)
 
 
-def inverse_norm(matrix: jax.Array) -> jax.Array:
-    """The Frobenius norm of the inverse, which an order of the rows does not change; or NaN."""
-    lu = jax.lax.linalg.lu(matrix)[0]
-    eye = jnp.eye(len(matrix), dtype=matrix.dtype)
-    lower = triangular_solve(lu, eye, left_side=True, lower=True, unit_diagonal=True)
-    return jnp.linalg.norm(triangular_solve(lu, lower, left_side=True, lower=False))
-
-
 def _parity(lu: jax.Array, pivots: jax.Array) -> jax.Array:
     """The sign of a determinant from its LU decomposition."""
     swaps = jnp.sum(pivots != jnp.arange(len(lu), dtype=pivots.dtype))

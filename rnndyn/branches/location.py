@@ -15,9 +15,10 @@ import numpy as np
 
 from rnndyn.branches import bordered, normal_forms
 from rnndyn.branches.arclength import Family, size
-from rnndyn.branches.factors import SMALL, inverse_norm
+from rnndyn.branches.factors import SMALL
 from rnndyn.core.jacobian import jacobian
 from rnndyn.core.pytree import pytree
+from rnndyn.points import dense
 
 ITERATIONS = 25
 TOGETHER = 8  # events that one compiled call locates
@@ -153,7 +154,8 @@ def _multiplicity(J: jax.Array, kind: str, angle: jax.Array, vectors: Any) -> ja
     deflated = J.astype(q.dtype) - critical * jnp.eye(len(J), dtype=q.dtype)
     deflated += jnp.outer(q, p.conj())
     usable = jnp.all(jnp.isfinite(deflated))
-    alone = usable & (inverse_norm(jnp.where(usable, deflated, 0)) * negligible < 1)
+    inverse = dense.inverse(jnp.where(usable, deflated, 0)).matrix
+    alone = usable & (jnp.linalg.norm(inverse) * negligible < 1)
     return jax.lax.cond(alone, lambda: jnp.asarray(1), counted)
 
 

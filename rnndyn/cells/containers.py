@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnndyn.cells.base import Cell
 from rnndyn.cells.elman import Vanilla
@@ -227,6 +228,20 @@ def _initial_state(cell: Cell, params: Any) -> Any:
 def state_shapes(cell: Cell, params: Any) -> Any:
     """A state of the cell as ShapeDtypeStructs; traced once for equal cells and shapes."""
     return jax.eval_shape(_initial_state, cell, params)
+
+
+def hidden_indices(cell: Cell, params: Any) -> tuple[int, ...]:
+    """The coordinates of z that `cell.hidden` selects."""
+    shapes, structure = jax.tree.flatten(state_shapes(cell, params))
+    numbered, start = [], 0
+    for leaf in shapes:  # counted on the host: there is nothing to compile
+        size, counts = math.prod(leaf.shape), jnp.issubdtype(leaf.dtype, jnp.inexact)
+        numbers = start + np.arange(size, dtype=float) if counts else np.zeros(size, leaf.dtype)
+        numbered.append(numbers.reshape(leaf.shape))
+        start += size * counts
+    with jax.ensure_compile_time_eval():
+        hidden = cell.hidden(jax.tree.unflatten(structure, jax.device_put(numbered)))
+        return tuple(int(index) for index in np.asarray(hidden))
 
 
 def require_params(cell: Cell, params: Any) -> None:

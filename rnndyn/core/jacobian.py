@@ -74,8 +74,10 @@ def _apply(eqn: Any, read: list[Any]) -> list[Any]:
     if kept and name in _ENTRYWISE:
         scales = [v.scale if isinstance(v, _Diagonal) else v for v in read]
         return [_Diagonal(*bind(eqn, scales))]
-    if kept and name == "dot_general" and not any(eqn.params["dimension_numbers"][1]):
-        return [_Rows(_product(eqn, read))]
+    if kept and name == "dot_general":
+        summed, batched = eqn.params["dimension_numbers"]
+        if any(summed) and not any(batched):
+            return [_Rows(_product(eqn, read))]
     sizes = [len(v.scale if isinstance(v, _Diagonal) else v.stack) for v in read if _moves(v)]
     if not sizes:
         return bind(eqn, read)

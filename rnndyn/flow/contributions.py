@@ -14,11 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from rnndyn.cells.base import Cell
-from rnndyn.cells.containers import require_cell
+from rnndyn.cells.containers import hidden_indices, require_cell
 from rnndyn.core import validation
 from rnndyn.core.pytree import flatten, pytree, unflatten
 from rnndyn.core.status import Status
-from rnndyn.linearize import hidden_indices
 from rnndyn.simulate import CellStep, Trajectory
 
 

@@ -10,7 +10,6 @@ import enum
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from rnndyn.core.pytree import coded, pytree
 from rnndyn.core.status import Status
@@ -127,7 +126,7 @@ def certify(
         root = point.kind == Kind.ROOT
         settled = final | root
         kept = dataclasses.replace(point, z=jnp.where(settled, point.z, table.z[i]))
-        table = jax.tree.map(lambda a, x: lax.dynamic_update_index_in_dim(a, x, i, 0), table, kept)
+        table = _with_row(table, i, kept)
         leader = leader.at[i].set(jnp.where(settled, rows[i], _PENDING))
         leader = _follow(map_, table.z, leader, i, point, inverse, root & movable, tol)
         todo = todo.at[i].set(False)
@@ -141,6 +140,11 @@ def certify(
     unclear = (table.kind == Kind.DEGENERATE) | (table.status == Status.STATIONARY)
     pending = jnp.where(final, pending & unclear & (table.kind != Kind.ROOT), waiting)
     return table, pending, jnp.sum(pending)
+
+
+def _with_row(table: Certified, i: jax.Array, row: Certified) -> Certified:
+    put = jax.lax.dynamic_update_index_in_dim
+    return jax.tree.map(lambda a, x: put(a, x, i, 0), table, row)
 
 
 def _fingerprint(z: jax.Array) -> jax.Array:
@@ -260,8 +264,7 @@ def describe(map_: Map, table: Certified, pending: jax.Array) -> Certified:
         i = jnp.argmax(pending)
         at = local.linearize(map_, table.z[i])
         row = _judge(map_, at, jax.tree.map(lambda a: a[i], table))
-        table = jax.tree.map(lambda a, x: lax.dynamic_update_index_in_dim(a, x, i, 0), table, row)
-        return table, pending.at[i].set(False)
+        return _with_row(table, i, row), pending.at[i].set(False)
 
     return jax.lax.while_loop(lambda carry: jnp.any(carry[1]), judge, (table, pending))[0]
 

@@ -17,10 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnndyn.cells.base import Cell
+from rnndyn.cells.containers import hidden_indices
 from rnndyn.core import validation
 from rnndyn.core.once import once
 from rnndyn.core.pytree import coordinate_names, flatten, unflatten
-from rnndyn.linearize import hidden_indices, linearize
+from rnndyn.linearize import linearize
 from rnndyn.maps import hold
 from rnndyn.simulate import simulate
 from rnndyn.testing.measure import (

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import rnndyn as rd
+from rnndyn.cells.containers import hidden_indices
 from rnndyn.cells.gru import GRU, GRUParams
 from rnndyn.cells.minimal import MGU, MinimalRNN, SimpleParams, SRULei
-from rnndyn.linearize import hidden_indices
 from tests.cells.gates import (
     M,
     N,

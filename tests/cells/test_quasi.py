@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import rnndyn as rd
+from rnndyn.cells.containers import hidden_indices
 from rnndyn.cells.initializers import Uniform
 from rnndyn.cells.quasi import QRNN, QRNNParams
-from rnndyn.linearize import hidden_indices
 from tests.cells.gates import M, N, assert_runs_as, example, jacobian, numbers, s, start
 from tests.tolerances import tol
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import rnndyn as rd
+from rnndyn.cells.containers import hidden_indices
 from rnndyn.cells.written_memories import (
     NormalisedPrototypeLSTM,
     PrototypeLSTM,
     PseudoLSTM,
 )
-from rnndyn.linearize import hidden_indices
 from tests.cells.gates import M, N, assert_runs_as, d, example, jacobian, numbers, quiet, s, slope
 from tests.tolerances import tol
 

@@ -48,6 +48,8 @@ FUNCTIONS = {
     "batched": lambda z: jnp.einsum("nij,j->ni", jnp.stack([W, V]), z).ravel(),
     "rearranged": lambda z: jnp.concatenate([z[1:], -z[:1] / 2, z[::-1]]),
     "summed": lambda z: jnp.sum(W * z[None] * z[:, None], axis=0),
+    "outer": lambda z: W[0] @ jnp.einsum("i,j->ij", z, V[0] * z[::-1]),
+    "outer_from_left": lambda z: (jnp.einsum("i,j->ij", V[0], jnp.sin(z)) @ z) ** 2,
     "constant": lambda z: jnp.sign(z[:2]),
     "number": lambda z: z @ W @ z,
     "custom": lambda z: V @ tripled(jax.jit(jnp.tanh)(z)),
