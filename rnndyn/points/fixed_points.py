@@ -238,14 +238,16 @@ def _in_chunks(chunk: int, map_: Map, starts: Any, *rules: Any) -> tuple[Certifi
     """Rows and steps, some starts at a time; the last chunk is filled up with copies."""
     given, n = np.asarray(starts), starts.shape[0]
     progress, parts = Progress("fixed_points", max(1, -(-n // chunk))), []
-    for first in range(0, max(n, 1), chunk):
-        end = min(first + chunk, n)
-        rows = np.arange(first, end)
-        padded = np.resize(rows, chunk) if n > chunk else rows
-        found = _found(map_, jnp.asarray(given[padded]), *rules)
-        parts.append(jax.tree.map(lambda a, own=end - first: np.asarray(a)[:own], found))
-        progress.advance(f"{end} of {n} starts")
-    progress.close()
+    try:
+        for first in range(0, max(n, 1), chunk):
+            end = min(first + chunk, n)
+            rows = np.arange(first, end)
+            padded = np.resize(rows, chunk) if n > chunk else rows
+            found = _found(map_, jnp.asarray(given[padded]), *rules)
+            parts.append(jax.tree.map(lambda a, own=end - first: np.asarray(a)[:own], found))
+            progress.advance(f"{end} of {n} starts")
+    finally:
+        progress.close()
     return jax.tree.map(lambda *parts: jnp.asarray(np.concatenate(parts)), *parts)
 
 
